@@ -1,0 +1,141 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Brokers for a whole session, names for each test, and the table of counts at the end."""
+
+import contextlib
+import os
+import random
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+KAFKAS = ("3.9.1", "4.3.1")
+ROWS = pytest.StashKey()
+
+
+def pytest_addoption(parser):
+    parser.addoption("--seed", type=int, default=None, help="seed of the random tests")
+    parser.addoption("--counts", default=None, help="also write the table of counts to this file")
+
+
+def pytest_configure(config):
+    config.stash[ROWS] = []
+    seed = config.getoption("--seed")
+    config.seed = seed if seed is not None else int(os.environ.get("MBRIDGE_SEED")
+                                                    or random.randrange(1 << 30))
+
+
+def pytest_report_header(config):
+    return f"seed: {config.seed} (repeat with --seed {config.seed})"
+
+
+@pytest.fixture(scope="session")
+def seed(request):
+    return request.config.seed
+
+
+@pytest.fixture
+def dice(seed, request):
+    """A generator of its own for each test, so that a test alone repeats itself too."""
+    return random.Random(f"{seed}/{request.node.nodeid}")
+
+
+class Brokers:
+    """Starts a broker when it is first asked for; all are stopped with the session."""
+
+    def __init__(self, workdir):
+        self._workdir = workdir
+        self._running = {}
+        self._stack = contextlib.ExitStack()
+
+    def _get(self, name, make):
+        if name not in self._running:
+            broker = make()
+            broker.start()
+            self._stack.callback(broker.stop)
+            self._running[name] = broker
+        return self._running[name]
+
+    def kafka(self, version=KAFKAS[0], which="a", **options):
+        from brokers import KafkaBroker
+        return self._get(f"kafka-{version}-{which}", lambda: KafkaBroker(
+            version=version, workdir=self._workdir, **options))
+
+    def rabbit(self, which="a", **options):
+        from brokers import RabbitBroker
+        return self._get(f"rabbit-{which}", lambda: RabbitBroker(
+            workdir=self._workdir, **options))
+
+    def stop(self):
+        self._stack.close()
+
+
+@pytest.fixture(scope="session")
+def brokers(tmp_path_factory):
+    fleet = Brokers(tmp_path_factory.mktemp("brokers"))
+    yield fleet
+    fleet.stop()
+
+
+@pytest.fixture(params=KAFKAS, ids=[f"kafka{version.split('.')[0]}" for version in KAFKAS])
+def kafka(request, brokers):
+    """Each of the Kafka versions in turn."""
+    return brokers.kafka(request.param)
+
+
+@pytest.fixture
+def kafka3(brokers):
+    return brokers.kafka(KAFKAS[0])
+
+
+@pytest.fixture
+def rabbit(brokers):
+    return brokers.rabbit()
+
+
+@pytest.fixture
+def fresh(request, dice):
+    """Names that no other test uses on the same brokers: fresh('orders')."""
+    tag = f"{dice.randrange(1 << 24):06x}"
+    return lambda name: f"{name}.{tag}"
+
+
+@pytest.fixture
+def ending():
+    """ending(thing) has thing.end() called after the test, however it ends."""
+    with contextlib.ExitStack() as stack:
+        def register(thing):
+            stack.callback(thing.end)
+            return thing
+        yield register
+
+
+@pytest.fixture
+def counts(request):
+    """counts(rounds=3, lost=0, …) adds a row to the table at the end of the run."""
+    def add(**columns):
+        request.config.stash[ROWS].append((request.node.name, columns))
+    return add
+
+
+def markdown(rows):
+    names = []
+    for _, columns in rows:
+        names += [name for name in columns if name not in names]
+    lines = ["| test | " + " | ".join(names) + " |", "|---" * (len(names) + 1) + "|"]
+    for test, columns in rows:
+        lines.append(f"| {test} | " + " | ".join(str(columns.get(n, "")) for n in names) + " |")
+    return "\n".join(lines)
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    rows = config.stash[ROWS]
+    if not rows:
+        return
+    table = markdown(rows)
+    terminalreporter.section("counts")
+    terminalreporter.write_line(table)
+    if config.getoption("--counts"):
+        Path(config.getoption("--counts")).write_text(table + "\n")
