@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Kafka → Kafka on two brokers: the same records, byte for byte, in the same partitions."""
+
+import pytest
+from kafka import KafkaAdminClient
+from kafka.admin import ConfigResource, ConfigResourceType
+
+from support.bridge import Bridge
+from support.clients import create_topic, produce, read_topic
+from support.config import config, kafka_endpoint
+
+PARTITIONS = 7
+BEGIN_MS = 1_600_000_000_000
+
+
+def _records(dice, number):
+    """Every shape that a record can have, then many random ones."""
+    shapes = [
+        {"key": None, "value": b"no key"},
+        {"key": b"", "value": b"empty key"},
+        {"key": b"tombstone", "value": None},
+        {"key": b"empty", "value": b""},
+        {"key": bytes(range(256)), "value": bytes(range(256)) * 4},
+        {"key": b"h", "value": b"v", "headers": []},
+        {"key": b"h", "value": b"v", "headers": [("a", b"1"), ("b", b"2"), ("a", b"3"),
+                                                 ("a", b"1")]},
+        {"key": b"h", "value": b"v", "headers": [("null", None), ("empty", b""), ("null", b"")]},
+        {"key": b"h", "value": b"v", "headers": [("", b"nameless"), ("ü☃", "ü☃".encode())]},
+        {"key": b"h", "value": b"v", "headers": [("bin", bytes(range(256))), ("crlf", b"\r\n\0")]},
+        {"key": b"h", "value": b"v", "headers": [("content-type", b"text/plain"),
+                                                 ("ttl", b"5"), ("priority", b"9"),
+                                                 ("mbridge.meta", b"not ours")]},
+        {"key": b"many", "value": b"v", "headers": [(f"h{n}", b"%d" % n) for n in range(300)]},
+        {"key": b"large", "value": dice.randbytes(700_000)},
+        {"key": b"t", "value": b"epoch", "timestamp_ms": 0},
+        {"key": b"t", "value": b"one", "timestamp_ms": 1},
+        {"key": b"t", "value": b"future", "timestamp_ms": 4_102_444_800_123},
+    ]
+    for index in range(number):
+        shapes.append({
+            "key": dice.choice([None, b"", dice.randbytes(dice.randrange(1, 40))]
+                               + [b"key-%d" % dice.randrange(40)] * 7),
+            "value": dice.choice([None, b""] + [dice.randbytes(dice.randrange(2000))] * 8),
+            "headers": [(dice.choice(["x", "y", "traceparent", "é"]),
+                         dice.choice([None, b"", dice.randbytes(dice.randrange(60))]))
+                        for _ in range(dice.randrange(4))],
+            "timestamp_ms": BEGIN_MS + dice.randrange(10**9),
+        })
+    for shape in shapes:
+        shape.setdefault("timestamp_ms", BEGIN_MS)
+        if dice.randrange(3) == 0:
+            shape["partition"] = dice.randrange(PARTITIONS)
+    return shapes
+
+
+def _by_partition(records):
+    held = {}
+    for record in records:
+        held.setdefault(record.partition, []).append(
+            (record.key, record.value, list(record.headers), record.timestamp))
+    return held
+
+
+def _assert_same(source, destination):
+    for partition in source:
+        theirs, ours = source[partition], destination.get(partition, [])
+        for index, (expected, found) in enumerate(zip(theirs, ours)):
+            assert found == expected, f"partition {partition}, record {index}"
+        assert len(ours) == len(theirs), f"partition {partition}"
+    assert source.keys() == destination.keys()
+
+
+@pytest.mark.parametrize("versions", [("3.9.1", "4.3.1"), ("4.3.1", "3.9.1")],
+                         ids=["3 to 4", "4 to 3"])
+def test_records_are_the_same_on_the_other_broker(versions, brokers, fresh, tmp_path, dice,
+                                                  ending, counts):
+    origin, mirror = (brokers.kafka(version) for version in versions)
+    topic = fresh("mirror")
+    settings = {"cleanup.policy": "compact,delete", "retention.ms": "-1",
+                "max.message.bytes": "2000000"}
+    create_topic(origin.bootstrap, topic, PARTITIONS, settings)
+    sent = _records(dice, 3000)
+    produce(origin.bootstrap, topic, sent)
+    bridge = ending(Bridge(tmp_path, config(
+        fresh("bridge"), {"a": kafka_endpoint(origin), "b": kafka_endpoint(mirror)},
+        [{"name": "mirror", "from": {"endpoint": "a", "topic": topic},
+          "to": {"endpoint": "b", "topic": topic}}])))
+    bridge.start("--drain")
+    code = bridge.run.wait(90)
+    assert code == 0, bridge.run.tail()
+    source = _by_partition(read_topic(origin.bootstrap, topic, len(sent)))
+    destination = _by_partition(read_topic(mirror.bootstrap, topic, len(sent)))
+    _assert_same(source, destination)
+    assert bridge.run.last_counters().total("delivered") == len(sent)
+    counts(records=len(sent), partitions=len(destination))
+    _assert_settings(mirror, topic, settings)
+
+
+def _assert_settings(broker, topic, settings):
+    """A topic that the bridge made took its source's partitions and settings."""
+    admin = KafkaAdminClient(bootstrap_servers=broker.bootstrap)
+    try:
+        answer = admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, topic)])
+    finally:
+        admin.close()
+    text = str(answer)
+    for name, value in settings.items():
+        assert name in text
+        assert value in text, f"{name} = {value}: {text}"
