@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Counters of a lane: written by the lane's worker alone, read by any thread. So a counter is a
+ * plain load and store, no locked instruction.
+ */
+#ifndef MBRIDGE_CORE_COUNTERS_H
+#define MBRIDGE_CORE_COUNTERS_H
+
+#include "core/config/model.h"
+
+#include <stdatomic.h>
+
+typedef _Atomic uint64_t mb_counter;
+
+#define MB_COUNTED_REASONS_MAX 16
+
+struct mb_reason_counter {
+    char reason[MB_REASON_SIZE];
+    mb_counter count;
+};
+
+struct mb_counters {
+    mb_counter received;
+    mb_counter delivered;
+    mb_counter dead_lettered;
+    mb_counter filtered;
+    mb_counter released;
+    mb_counter expired;
+    mb_counter duplicates; /* sent again after the destination may have had it already */
+    mb_counter bytes_in;
+    mb_counter in_flight;
+    mb_counter in_flight_bytes;
+    mb_counter confirmed[MB_SINKS_MAX];
+    mb_counter remaining;
+    _Atomic bool remaining_known;
+    _Atomic bool connected;
+    _Atomic uint32_t reasons_count; /* entries below it are complete; the last takes the overflow */
+    struct mb_reason_counter retries[MB_COUNTED_REASONS_MAX];
+};
+
+static inline void mb_counter_add(mb_counter *counter, uint64_t value)
+{
+    atomic_store_explicit(counter, atomic_load_explicit(counter, memory_order_relaxed) + value,
+                          memory_order_relaxed);
+}
+
+static inline void mb_counter_set(mb_counter *counter, uint64_t value)
+{
+    atomic_store_explicit(counter, value, memory_order_relaxed);
+}
+
+static inline uint64_t mb_counter_get(const mb_counter *counter)
+{
+    return atomic_load_explicit((mb_counter *)counter, memory_order_relaxed);
+}
+
+void mb_counters_retry(struct mb_counters *counters, const char *reason);
+
+/* Adds every counter of from to sum (gauges too). */
+void mb_counters_sum(struct mb_counters *sum, const struct mb_counters *from);
+
+#endif

@@ -1,0 +1,321 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "core/router/window.h"
+
+#include <assert.h>
+#include <stdlib.h>
+
+#define CAPACITY_FIRST 256u
+#define SLAB_MESSAGES 64u
+
+struct slab {
+    struct slab *next;
+    struct mb_message messages[SLAB_MESSAGES];
+};
+
+enum mb_status mb_window_init(struct mb_window *window, uint64_t max_messages, uint64_t max_bytes)
+{
+    memset(window, 0, sizeof *window);
+    window->max_messages = max_messages;
+    window->max_bytes = max_bytes;
+    window->capacity = CAPACITY_FIRST;
+    mb_lane_arena_init(&window->arena);
+    window->entries = calloc(window->capacity, sizeof *window->entries);
+    return window->entries != NULL ? MB_OK : MB_NO_MEMORY;
+}
+
+static void scope_free(struct mb_scope *scope)
+{
+    free(scope->stream);
+    free(scope);
+}
+
+void mb_window_release(struct mb_window *window)
+{
+    struct mb_scope *scope;
+    struct slab *slab;
+
+    while ((scope = window->scopes) != NULL) {
+        window->scopes = scope->next;
+        scope_free(scope);
+    }
+    while ((slab = window->slabs) != NULL) {
+        window->slabs = slab->next;
+        free(slab);
+    }
+    mb_lane_arena_release(&window->arena);
+    free(window->entries);
+    free(window->pool);
+    free(window->by_id);
+    memset(window, 0, sizeof *window);
+}
+
+/* The pool never holds more than all messages there are, so giving back cannot fail. */
+static enum mb_status pool_grow(struct mb_window *window)
+{
+    struct slab *slab = calloc(1, sizeof *slab);
+    struct mb_message **pool;
+
+    if (slab == NULL)
+        return MB_NO_MEMORY;
+    pool = realloc(window->pool, (window->pool_capacity + SLAB_MESSAGES) * sizeof *pool);
+    if (pool == NULL) {
+        free(slab);
+        return MB_NO_MEMORY;
+    }
+    slab->next = window->slabs;
+    window->slabs = slab;
+    window->pool = pool;
+    window->pool_capacity += SLAB_MESSAGES;
+    for (size_t i = 0; i < SLAB_MESSAGES; i++)
+        pool[window->pool_count++] = &slab->messages[i];
+    return MB_OK;
+}
+
+enum mb_status mb_window_take_messages(struct mb_window *window, struct mb_message **messages,
+                                       size_t count)
+{
+    while (window->pool_count < count) {
+        if (pool_grow(window) != MB_OK)
+            return MB_NO_MEMORY;
+    }
+    for (size_t i = 0; i < count; i++) {
+        messages[i] = window->pool[--window->pool_count];
+        memset(messages[i], 0, sizeof *messages[i]);
+        messages[i]->struct_size = sizeof *messages[i];
+    }
+    return MB_OK;
+}
+
+void mb_window_give_messages(struct mb_window *window, struct mb_message **messages, size_t count)
+{
+    assert(window->pool_count + count <= window->pool_capacity);
+    for (size_t i = count; i-- > 0;)
+        window->pool[window->pool_count++] = messages[i];
+}
+
+static enum mb_status ring_grow(struct mb_window *window)
+{
+    uint64_t capacity = window->capacity * 2;
+    struct mb_entry *entries = calloc(capacity, sizeof *entries);
+
+    if (entries == NULL)
+        return MB_NO_MEMORY;
+    for (uint64_t s = window->tail; s != window->head; s++)
+        entries[s & (capacity - 1)] = *mb_window_at(window, s);
+    free(window->entries);
+    window->entries = entries;
+    window->capacity = capacity;
+    return MB_OK;
+}
+
+enum mb_status mb_window_push(struct mb_window *window, struct mb_message *message,
+                              struct mb_scope *scope, struct mb_entry **ret_entry)
+{
+    uint64_t sequence = window->head;
+    struct mb_entry *entry;
+
+    if (mb_window_count(window) == window->capacity && ring_grow(window) != MB_OK)
+        return MB_NO_MEMORY;
+    entry = mb_window_at(window, sequence);
+    memset(entry, 0, sizeof *entry);
+    entry->message = message;
+    entry->scope = scope;
+    entry->next_in_scope = MB_SEQUENCE_NONE;
+    entry->bytes = message->size_bytes;
+    if (scope->head == MB_SEQUENCE_NONE)
+        scope->head = sequence;
+    else
+        mb_window_at(window, scope->newest)->next_in_scope = sequence;
+    scope->newest = sequence;
+    scope->entries++;
+    window->bytes += entry->bytes;
+    window->head++;
+    *ret_entry = entry;
+    return MB_OK;
+}
+
+static bool entry_is_resolved(const struct mb_entry *entry)
+{
+    if (entry->sent != 0)
+        return false;
+    return entry->stale || (entry->done & entry->want) == entry->want;
+}
+
+static void frontier_pass(struct mb_scope *scope, struct mb_entry *entry,
+                          const struct mb_passed *passed)
+{
+    entry->passed = true;
+    if (!entry->stale) {
+        scope->ack_token = entry->message->token;
+        scope->ack_position = entry->message->position;
+        scope->position = entry->message->position;
+        scope->ack_count++;
+    }
+    passed->passed(passed->context, entry);
+}
+
+void mb_window_update(struct mb_window *window, uint64_t sequence, const struct mb_passed *passed)
+{
+    struct mb_entry *entry = mb_window_at(window, sequence);
+    struct mb_scope *scope = entry->scope;
+
+    if (entry->resolved || !entry_is_resolved(entry))
+        return;
+    entry->resolved = true;
+    if (scope->head != sequence)
+        return;
+    for (;;) {
+        frontier_pass(scope, entry, passed);
+        scope->head = entry->next_in_scope;
+        if (scope->head == MB_SEQUENCE_NONE)
+            return;
+        entry = mb_window_at(window, scope->head);
+        if (!entry->resolved)
+            return;
+    }
+}
+
+void mb_window_trim(struct mb_window *window)
+{
+    uint64_t tail = window->tail;
+
+    while (tail != window->head) {
+        struct mb_entry *entry = mb_window_at(window, tail);
+
+        if (!entry->resolved)
+            break;
+        window->bytes -= entry->bytes;
+        entry->scope->entries--;
+        mb_window_give_messages(window, &entry->message, 1);
+        tail++;
+    }
+    if (tail == window->tail)
+        return;
+    window->tail = tail;
+    mb_lane_arena_advance(&window->arena, tail, tail == window->head);
+}
+
+uint64_t mb_window_forget(struct mb_window *window, struct mb_scope *scope,
+                          const struct mb_passed *passed)
+{
+    uint64_t count = 0;
+
+    scope->state = MB_SCOPE_GONE;
+    scope->ack_count = 0;
+    for (uint64_t s = scope->head; s != MB_SEQUENCE_NONE;) {
+        struct mb_entry *entry = mb_window_at(window, s);
+        uint64_t next = entry->next_in_scope;
+
+        if (!entry->resolved)
+            count++;
+        entry->stale = true;
+        mb_window_update(window, s, passed);
+        s = next;
+    }
+    return count;
+}
+
+uint64_t mb_window_rewind(struct mb_window *window, uint64_t bit, uint64_t until, bool ordered)
+{
+    uint64_t serial = ++window->replay_serial;
+    uint64_t first = until;
+
+    for (uint64_t s = window->tail; s != until; s++) {
+        struct mb_entry *entry = mb_window_at(window, s);
+
+        if (entry->passed || entry->told || entry->stale || (entry->rejected & bit) != 0 ||
+            (entry->want & bit) == 0 || (entry->sent & bit) != 0)
+            continue;
+        if ((entry->done & bit) == 0) {
+            entry->scope->replay_mark = serial;
+        } else if (ordered && entry->scope->replay_mark == serial) {
+            entry->done &= ~bit;
+            entry->resolved = false;
+        } else {
+            continue;
+        }
+        if (first == until)
+            first = s;
+    }
+    return first;
+}
+
+struct mb_scope *mb_window_scope(const struct mb_window *window, uint32_t id)
+{
+    struct mb_scope *scope = id < window->by_id_count ? window->by_id[id] : NULL;
+
+    return scope != NULL && scope->state != MB_SCOPE_GONE ? scope : NULL;
+}
+
+static enum mb_status by_id_grow(struct mb_window *window, uint32_t id)
+{
+    uint32_t count = id < 16 ? 16 : (id + 1) * 2;
+    struct mb_scope **by_id;
+
+    if (id >= MB_SCOPES_MAX)
+        return MB_INVALID;
+    by_id = realloc(window->by_id, count * sizeof(struct mb_scope *));
+    if (by_id == NULL)
+        return MB_NO_MEMORY;
+    memset(by_id + window->by_id_count, 0,
+           (count - window->by_id_count) * sizeof(struct mb_scope *));
+    window->by_id = by_id;
+    window->by_id_count = count;
+    return MB_OK;
+}
+
+enum mb_status mb_window_add_scope(struct mb_window *window, const struct mb_event *event,
+                                   const struct mb_origin *base, struct mb_scope **ret_scope)
+{
+    struct mb_scope *scope;
+
+    if (event->scope >= window->by_id_count) {
+        enum mb_status status = by_id_grow(window, event->scope);
+
+        if (status != MB_OK)
+            return status;
+    }
+    scope = calloc(1, sizeof *scope);
+    if (scope == NULL)
+        return MB_NO_MEMORY;
+    scope->stream = malloc(event->stream.size + 1);
+    if (scope->stream == NULL) {
+        free(scope);
+        return MB_NO_MEMORY;
+    }
+    if (event->stream.size > 0)
+        memcpy(scope->stream, event->stream.data, event->stream.size);
+    scope->stream[event->stream.size] = '\0';
+    scope->id = event->scope;
+    scope->epoch = event->epoch;
+    scope->head = MB_SEQUENCE_NONE;
+    scope->end = event->end;
+    scope->position = event->position;
+    scope->origin = *base;
+    scope->origin.struct_size = sizeof scope->origin;
+    scope->origin.partition = event->partition;
+    scope->origin.stream = (struct mb_slice){scope->stream, event->stream.size};
+    scope->next = window->scopes;
+    window->scopes = scope;
+    window->by_id[scope->id] = scope;
+    *ret_scope = scope;
+    return MB_OK;
+}
+
+void mb_window_sweep_scopes(struct mb_window *window)
+{
+    struct mb_scope **link = &window->scopes;
+
+    while (*link != NULL) {
+        struct mb_scope *scope = *link;
+
+        if (scope->state == MB_SCOPE_GONE && scope->entries == 0) {
+            *link = scope->next;
+            if (window->by_id[scope->id] == scope)
+                window->by_id[scope->id] = NULL;
+            scope_free(scope);
+        } else {
+            link = &scope->next;
+        }
+    }
+}

@@ -1,0 +1,152 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The window: every message that is taken and not yet done, in a ring indexed by lane sequence, and
+ * the scopes they belong to. Pure state, no I/O, one thread.
+ *
+ * An entry has a bit for each outlet (a sink, or the dead-letter sink is behind one):
+ *   sent      handed to the outlet's instance, no completion yet
+ *   done      that outlet has it durably, or its dead letter has
+ *   rejected  that outlet can never have it; done follows when the dead letter is confirmed
+ *   attempted it may be at that destination already (sent at least once, and not refused)
+ * It is resolved when every bit of `want` is done, or when it is stale and nothing of it is in
+ * flight. The frontier of a scope is its oldest entry that is not resolved; the tail of the ring is
+ * the oldest of all.
+ */
+#ifndef MBRIDGE_CORE_WINDOW_H
+#define MBRIDGE_CORE_WINDOW_H
+
+#include "core/router/arena.h"
+
+#include <mbridge/sink.h>
+
+#define MB_SEQUENCE_NONE UINT64_MAX
+#define MB_SCOPES_MAX 65536u
+
+enum mb_scope_state {
+    MB_SCOPE_ASSIGNED = 0, /* told by the source, not started */
+    MB_SCOPE_STARTED = 1,
+    MB_SCOPE_REVOKING = 2, /* in flight is awaited, then the source is told to stop it */
+    MB_SCOPE_GONE = 3      /* nothing of it may be acknowledged any more */
+};
+
+/* One assignment of a scope. Lives until no entry refers to it. */
+struct mb_scope {
+    uint32_t id;
+    uint32_t epoch;
+    enum mb_scope_state state;
+    uint32_t entries; /* in the ring */
+    struct mb_origin origin;
+    char *stream;       /* what origin.stream points to */
+    uint64_t head;      /* oldest unresolved entry, MB_SEQUENCE_NONE: none */
+    uint64_t newest;    /* latest entry, valid while head is not NONE */
+    int64_t deadline_ms; /* REVOKING: stop by then */
+    /* the frontier */
+    uint64_t ack_token;
+    struct mb_position ack_position;
+    uint32_t ack_count;        /* passed by the frontier and not told to the source yet */
+    uint64_t acked_total;      /* told to the source */
+    uint64_t commit_total;     /* acked_total when the running commit was started */
+    uint64_t committed_total;
+    struct mb_position end;    /* where draining ends, if known */
+    struct mb_position position; /* behind the last one that the frontier passed, if known */
+    uint64_t replay_mark;      /* serial of the last rewind that found a failure here */
+    struct mb_scope *next;     /* list of the lane */
+};
+
+struct mb_dead_letter; /* core/router/dead_letter.h */
+
+struct mb_entry {
+    struct mb_message *message;
+    struct mb_scope *scope;
+    struct mb_slice *names; /* rendered names: outlets_count × MB_NAMES_MAX; NULL: all are fixed */
+    uint64_t want;
+    uint64_t sent;
+    uint64_t done;
+    uint64_t rejected;
+    uint64_t attempted;
+    uint64_t next_in_scope;
+    struct mb_dead_letter *dead;
+    int64_t taken_ms;
+    struct mb_position destination; /* at the first sink */
+    uint32_t bytes;
+    bool stale;    /* its scope is gone: neither sent again nor acknowledged */
+    bool filtered; /* a step dropped it */
+    bool resolved;
+    bool passed; /* the frontier is behind it */
+    bool told;   /* acknowledged singly already */
+};
+
+struct mb_window {
+    struct mb_entry *entries; /* capacity slots */
+    uint64_t capacity;        /* a power of two; grows up to what max_messages needs */
+    uint64_t max_messages;
+    uint64_t max_bytes;
+    uint64_t tail; /* oldest sequence in the ring */
+    uint64_t head; /* next sequence */
+    uint64_t bytes;
+    struct mb_scope *scopes;
+    struct mb_scope **by_id; /* the live scope of each id, as sources number them from 0 */
+    uint32_t by_id_count;
+    struct mb_message **pool; /* free messages, a stack */
+    size_t pool_count;
+    size_t pool_capacity;
+    void *slabs; /* what the pool's messages were allocated in */
+    struct mb_lane_arena arena;
+    uint64_t replay_serial;
+};
+
+enum mb_status mb_window_init(struct mb_window *window, uint64_t max_messages, uint64_t max_bytes);
+void mb_window_release(struct mb_window *window);
+
+static inline uint64_t mb_window_count(const struct mb_window *window)
+{
+    return window->head - window->tail;
+}
+
+static inline struct mb_entry *mb_window_at(const struct mb_window *window, uint64_t sequence)
+{
+    return &window->entries[sequence & (window->capacity - 1)];
+}
+
+/* Zeroed messages for a batch: fills messages[0 … count). MB_NO_MEMORY: none are taken. */
+enum mb_status mb_window_take_messages(struct mb_window *window, struct mb_message **messages,
+                                       size_t count);
+void mb_window_give_messages(struct mb_window *window, struct mb_message **messages, size_t count);
+
+/* Appends an entry for the message. *ret_entry is valid until the next push. */
+enum mb_status mb_window_push(struct mb_window *window, struct mb_message *message,
+                              struct mb_scope *scope, struct mb_entry **ret_entry);
+
+/* Call after any bit of the entry changed: resolves it if it is so, and moves the frontier of its
+ * scope (ack_token, ack_count, position). ordered_acks false: leaves ack_count alone. passed is
+ * called for each entry that the frontier passes, in order. */
+struct mb_passed {
+    void (*passed)(void *context, struct mb_entry *entry);
+    void *context;
+};
+void mb_window_update(struct mb_window *window, uint64_t sequence, const struct mb_passed *passed);
+
+/* Drops resolved entries at the tail and their memory. */
+void mb_window_trim(struct mb_window *window);
+
+/* Marks every entry of the scope stale, and the scope GONE; returns how many entries were let go
+ * that were not resolved. */
+uint64_t mb_window_forget(struct mb_window *window, struct mb_scope *scope,
+                          const struct mb_passed *passed);
+
+/* Clears the done bit of what has to be sent again to keep order: every entry from the sequence on
+ * and below `until` whose scope has an earlier entry that the outlet failed. Returns the sequence to
+ * go on from. */
+uint64_t mb_window_rewind(struct mb_window *window, uint64_t bit, uint64_t until, bool ordered);
+
+/* The live scope with that id, or NULL. */
+struct mb_scope *mb_window_scope(const struct mb_window *window, uint32_t id);
+
+/* A new scope at the front of the list. Copies stream. */
+enum mb_status mb_window_add_scope(struct mb_window *window, const struct mb_event *event,
+                                   const struct mb_origin *base, struct mb_scope **ret_scope);
+
+/* Frees the scopes that are gone and have no entries. */
+void mb_window_sweep_scopes(struct mb_window *window);
+
+#endif
