@@ -16,7 +16,7 @@ from pathlib import Path
 
 from .guardian import start_time
 
-LOG_TAIL_LINES = 30
+LOG_TAIL_LINES = 100
 # Below the kernel's ephemeral range: a client that keeps reconnecting to a broker that is down
 # could otherwise be given the broker's own port as its source port, and connect to itself.
 PORT_MIN, PORT_MAX = 15000, 31999
@@ -86,15 +86,16 @@ def terminate(pid, start, timeout):
     os.kill(pid, signal.SIGTERM)
     os.kill(pid, signal.SIGCONT)
     try:
-        wait_until(lambda: _is_gone(pid, start), timeout, "exit")
+        wait_until(lambda: is_gone(pid, start), timeout, "exit")
         return True
     except TimeoutError:
         os.kill(pid, signal.SIGKILL)
-        wait_until(lambda: _is_gone(pid, start), 10, f"exit of {pid} after SIGKILL")
+        wait_until(lambda: is_gone(pid, start), 10, f"exit of {pid} after SIGKILL")
         return False
 
 
-def _is_gone(pid, start):
+def is_gone(pid, start):
+    """True if the process has ended, whether or not its parent has noticed."""
     if start_time(pid) != start:
         return True
     with open(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as stat:
@@ -306,7 +307,7 @@ class Broker:
         self._kill_quietly(os.killpg, child.pid)
         child.wait()
         if pid is not None and pid != child.pid:
-            wait_until(lambda: _is_gone(pid, self._pid_start), 10, f"exit of {pid}")
+            wait_until(lambda: is_gone(pid, self._pid_start), 10, f"exit of {pid}")
         if not self._detached:
             unwatch(child.pid)
             if pid is not None:

@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Each broker starts, outlives kill -9 and a restart, and leaves nothing behind."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from brokers import BrokerError, KafkaBroker, RabbitBroker, make_pki, wait_until
+from brokers.guardian import start_time
+from brokers.process import free_port, is_gone, port_is_open
+
+TESTS = Path(__file__).resolve().parents[1]
+MAKERS = {
+    "kafka-3.9.1": lambda **options: KafkaBroker("3.9.1", **options),
+    "kafka-4.3.1": lambda **options: KafkaBroker("4.3.1", **options),
+    "rabbitmq": RabbitBroker,
+}
+
+
+@pytest.fixture(params=MAKERS)
+def make(request):
+    return MAKERS[request.param]
+
+
+def processes_below(directory):
+    """The pids of all processes that mention a directory in their arguments."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit() and int(entry.name) != os.getpid():
+            try:
+                if str(directory).encode() in (entry / "cmdline").read_bytes():
+                    found.append(int(entry.name))
+            except OSError:
+                continue
+    return found
+
+
+def test_life_of_a_broker(make):
+    broker = make().start()
+    workdir, port, first = broker.workdir, broker.port, broker.pid
+    began = start_time(first)
+    assert port_is_open(port)
+    broker.kill()
+    assert not port_is_open(port) and is_gone(first, began)
+    broker.restart_after_kill()
+    assert broker.port == port and broker.pid != first
+    broker.stop()
+    assert not port_is_open(port)
+    broker.start()
+    broker.close()
+    assert processes_below(workdir) == []
+    assert not workdir.exists()
+
+
+def test_a_given_workdir_is_kept(tmp_path):
+    with RabbitBroker(tmp_path) as rabbit:
+        assert rabbit.log_path.is_relative_to(tmp_path)
+    assert rabbit.log_path.exists()
+
+
+def test_a_broker_that_dies_shows_its_log(tmp_path):
+    rabbit = RabbitBroker(tmp_path, config={"no_such_setting": "1"})
+    with pytest.raises(BrokerError, match="no_such_setting"):
+        rabbit.start()
+    assert processes_below(tmp_path) == []
+
+
+def test_pause_and_resume(tmp_path):
+    def state():
+        return Path(f"/proc/{rabbit.pid}/stat").read_text().rpartition(")")[2].split()[0]
+    with RabbitBroker(tmp_path) as rabbit:
+        rabbit.pause()
+        wait_until(lambda: state() == "T", 5, "stopped")
+        rabbit.resume()
+        wait_until(lambda: state() != "T", 5, "running")
+        assert rabbit.ctl("list_queues") == ""
+
+
+def test_a_run_that_is_killed_leaves_no_broker(tmp_path):
+    program = ("import sys, time\n"
+               f"sys.path.insert(0, {str(TESTS)!r})\n"
+               "from brokers import RabbitBroker\n"
+               f"RabbitBroker({str(tmp_path)!r}).start()\n"
+               "print('ready', flush=True)\n"
+               "time.sleep(600)\n")
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        run = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
+        try:
+            assert run.stdout.readline() == "ready\n"
+            assert processes_below(tmp_path)
+        finally:
+            run.send_signal(number)
+            run.wait(30)
+            run.stdout.close()
+        wait_until(lambda: not processes_below(tmp_path), 15, f"all gone after {number.name}")
+
+
+def test_ports_are_not_given_twice():
+    ports = {free_port() for _ in range(50)}
+    assert len(ports) == 50
+
+
+def test_certificates(tmp_path):
+    pki = make_pki(tmp_path / "pki")
+
+    def accepted(certificate, authority, *checks):
+        return subprocess.run(["openssl", "verify", "-CAfile", authority, *checks, certificate],
+                              capture_output=True).returncode == 0
+    assert accepted(pki.server, pki.ca, "-verify_hostname", "localhost")
+    assert accepted(pki.server, pki.ca, "-verify_ip", "127.0.0.1")
+    assert accepted(pki.client, pki.ca, "-purpose", "sslclient")
+    assert not accepted(pki.server, pki.other_ca)
+    assert not accepted(pki.wrongname, pki.ca, "-verify_hostname", "localhost")
+    assert not accepted(pki.expired, pki.ca)
+    assert accepted(pki.expired, pki.ca, "-no_check_time")
+
+
+def test_wait_until_keeps_its_deadline():
+    began = time.monotonic()
+    with pytest.raises(TimeoutError):
+        wait_until(lambda: False, 0.2, "never")
+    assert time.monotonic() - began < 2
