@@ -8,6 +8,7 @@
 #define MBRIDGE_CORE_SETTINGS_H
 
 #include <mbridge/options.h>
+#include <mbridge/position.h>
 #include <mbridge/status.h>
 #include <stdbool.h>
 
@@ -50,11 +51,27 @@ enum mb_status mb_settings_apply(const struct mb_settings *settings, bool resolv
 const void *mb_applied_struct(const struct mb_applied *applied);
 void mb_applied_destroy(struct mb_applied *applied); /* overwrites secrets; NULL allowed */
 
+/* Line of a row that is set, by name; else the line of the settings. */
+unsigned mb_settings_line(const struct mb_settings *settings, const char *name);
+
+/* "true or false", "a duration such as \"10s\"", …: what a row takes, for messages and help. */
+const char *mb_option_expects(const struct mb_option *row, char *buffer, size_t size);
+
+/* "string", "size", …: the name of its type. */
+const char *mb_option_type_name(const struct mb_option *row);
+
 /* Equal in effect: same rows set to the same texts. */
 bool mb_settings_equal(const struct mb_settings *a, const struct mb_settings *b);
 
 /* Parsers shared by tables and the model. MB_INVALID if the text is not of that form or overflows. */
 enum mb_status mb_parse_duration_ms(const char *text, int64_t *ret_ms);
 enum mb_status mb_parse_size_bytes(const char *text, int64_t *ret_bytes);
+enum mb_status mb_parse_integer(const char *text, int64_t *ret_number);
+
+/* RFC 3339, from 1970 on. */
+enum mb_status mb_parse_time_ms(const char *text, int64_t *ret_ms);
+
+/* "earliest", "latest", "stored", a time, or "-1h": so long before now. */
+enum mb_status mb_parse_start(const char *text, int64_t now_ms, struct mb_position *ret_position);
 
 #endif
