@@ -82,6 +82,7 @@ def _download_kafka(version, libs):
                    f"-DoutputDirectory={staging / 'libs'}"]
         for attempt in range(MAVEN_ATTEMPTS):
             done = subprocess.run(command, cwd=staging, stdin=subprocess.DEVNULL,
+                                  env={"MAVEN_OPTS": "-XX:-UsePerfData", **os.environ},
                                   stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
             if done.returncode == 0:
                 break

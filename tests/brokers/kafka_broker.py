@@ -10,7 +10,7 @@ from .install import ensure_packages, kafka_libs
 from .pki import make_pki
 from .process import Broker, BrokerError, free_port, port_is_open, spawn
 
-HEAP = ["-Xms128m", "-Xmx512m", "-XX:+UseSerialGC"]
+JVM_OPTIONS = ["-Xms128m", "-Xmx512m", "-XX:+UseSerialGC", "-XX:-UsePerfData"]
 
 LOG4J1 = """log4j.rootLogger=INFO, c
 log4j.appender.c=org.apache.log4j.ConsoleAppender
@@ -92,7 +92,7 @@ class KafkaBroker(Broker):
                         else (LOG4J2, "log4j2.configurationFile"))
         logging = self.workdir / f"log4j-{log_level}.properties"
         logging.write_text(text.replace("INFO", log_level).replace("=info", f"={log_level}"))
-        return ["java", *HEAP, f"-D{option}=file:{logging}", "-cp", f"{self._libs}/*", java_class,
+        return ["java", *JVM_OPTIONS, f"-D{option}=file:{logging}", "-cp", f"{self._libs}/*", java_class,
                 *arguments]
 
     def _properties(self):
