@@ -24,7 +24,7 @@ from demo.judge import Judge  # noqa: E402
 from demo.orders import load_orders, write_feed  # noqa: E402
 from demo.screen import Screen  # noqa: E402
 
-MBRIDGE = Path(os.environ.get("MBRIDGE", REPOSITORY / "build/release/bin/mbridge"))
+MBRIDGE = Path(os.environ.get("MBRIDGE_BIN", REPOSITORY / "build/release/bin/mbridge"))
 CONFIG = REPOSITORY / "conf/demo/kafka-to-rabbitmq.conf"
 ORDERS = REPOSITORY / "conf/demo/orders.jsonl.gz"
 
@@ -243,6 +243,9 @@ def main():
         except (Failed, BrokerError, TimeoutError, subprocess.SubprocessError) as error:
             screen.result(False, f"The demo failed: {error}")
             return 1
+        except KeyboardInterrupt:
+            screen.result(False, "The demo was interrupted.")
+            return 130
     passed = time.monotonic() - began
     screen.result(proven, f"Nothing was lost and the order was kept ({passed:.0f} s)." if proven
                   else "The counts above are not as promised.")
