@@ -48,7 +48,7 @@ def test_broker_killed_under_load(direction, side, rounds, kafka, rabbit, fresh,
 
 @pytest.mark.parametrize("direction", DIRECTIONS)
 @pytest.mark.parametrize("side", ["kafka", "rabbit"])
-@pytest.mark.parametrize("seconds", [pytest.param(75, marks=pytest.mark.long)])
+@pytest.mark.parametrize("seconds", [pytest.param(120, marks=pytest.mark.long)])
 def test_broker_frozen_past_its_timeouts(direction, side, seconds, kafka, rabbit, fresh, tmp_path,
                                          dice, ending, counts):
     """SIGSTOP past heartbeat and session timeouts: connections stay open and answer nothing."""
@@ -60,12 +60,12 @@ def test_broker_frozen_past_its_timeouts(direction, side, seconds, kafka, rabbit
     pair.feeder.start()
     bridge.ready()
     until(lambda: bridge.run.counters().total("delivered") > 2000, 30, "some delivered")
+    known = len(bridge.run.log)
     broker.pause()
     pair.stream.fault()
     try:
-        until(lambda: pair.feeder.done, seconds, "never: the feeder's broker is frozen")
-    except AssertionError:
-        pass
+        until(lambda: len(bridge.run.log) > known, seconds, "the bridge notices",
+              detail=bridge.run.tail)
     finally:
         broker.resume()
     verdict = pair.stream.finish(poll=bridge.check, stall=60)

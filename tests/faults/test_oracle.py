@@ -72,3 +72,28 @@ def test_the_oracle_tells_a_right_bridge_from_one_that_acks_early(
         assert any(problem.startswith("lost") for problem in verdict.problems())
     else:
         verdict.assert_kept(per_fault_max=10_000)
+
+
+@pytest.mark.parametrize("side", ["kafka", "rabbit"])
+def test_a_feeder_outlives_its_broker_and_keeps_its_books(side, kafka3, rabbit, tmp_path, fresh,
+                                                          dice, ending, counts):
+    """Judged at the source itself: the ledger is true, and what was sent again is noted."""
+    name = fresh("source")
+    if side == "kafka":
+        broker, where = kafka3, {"bootstrap": kafka3.bootstrap, "topic": name}
+        create_topic(kafka3.bootstrap, name, partitions=4)
+    else:
+        broker, where = rabbit, {"uri": rabbit.uri, "queue": name}
+        declare_queue(rabbit.uri, name)
+    feeder = Feeder(tmp_path, "s", dice.randrange(1 << 30), 20_000, keys=20, rate=3000, **where)
+    stream = ending(Stream(tmp_path, feeder, where, live=False))
+    feeder.start()
+    for wanted in (2000, 8000):
+        until(lambda: feeder.confirmed >= wanted, 60, f"{wanted} confirmed")
+        broker.kill()
+        broker.restart_after_kill()
+    verdict = stream.finish()
+    counts(confirmed=verdict.confirmed, lost=verdict.lost, disorder=verdict.disorder,
+           duplicates=verdict.duplicates, again=len(feeder.attempts()))
+    verdict.assert_kept(duplicates_max=0)
+    assert verdict.confirmed == 20_000

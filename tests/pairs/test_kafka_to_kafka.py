@@ -2,8 +2,6 @@
 """Kafka → Kafka on two brokers: the same records, byte for byte, in the same partitions."""
 
 import pytest
-from kafka import KafkaAdminClient
-from kafka.admin import ConfigResource, ConfigResourceType
 
 from support.bridge import Bridge
 from support.clients import create_topic, produce, read_topic
@@ -48,6 +46,8 @@ def _records(dice, number):
         })
     for shape in shapes:
         shape.setdefault("timestamp_ms", BEGIN_MS)
+        if shape["key"] is None and shape["value"] is None:
+            shape["value"] = b""  # the client can't write it
         if dice.randrange(3) == 0:
             shape["partition"] = dice.randrange(PARTITIONS)
     return shapes
@@ -97,13 +97,8 @@ def test_records_are_the_same_on_the_other_broker(versions, brokers, fresh, tmp_
 
 
 def _assert_settings(broker, topic, settings):
-    """A topic that the bridge made took its source's partitions and settings."""
-    admin = KafkaAdminClient(bootstrap_servers=broker.bootstrap)
-    try:
-        answer = admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, topic)])
-    finally:
-        admin.close()
-    text = str(answer)
+    """A topic that the bridge made took its source's settings."""
+    text = broker.tool("kafka.admin.ConfigCommand", "--bootstrap-server", broker.bootstrap,
+                       "--describe", "--topic", topic)
     for name, value in settings.items():
-        assert name in text
-        assert value in text, f"{name} = {value}: {text}"
+        assert f"{name}={value} " in text, text

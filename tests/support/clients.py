@@ -8,6 +8,7 @@ import pika
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.admin import NewTopic
 from kafka.errors import TopicAlreadyExistsError, UnknownTopicOrPartitionError
+from kafka.record.default_records import DefaultRecordBatchBuilder
 
 from support.publish import rabbit_parameters
 
@@ -93,11 +94,31 @@ def delete_topic(bootstrap, topic):
         admin.close()
 
 
+class _Null(bytes):
+    """Stands for a null header value on the way to the encoder, which alone can write it:
+    KafkaProducer refuses None."""
+
+
+def _let_headers_be_null(builder=DefaultRecordBatchBuilder):
+    write = builder.append
+
+    def append(self, offset, timestamp, key, value, headers, *rest, **options):
+        headers = [(name, None if isinstance(item, _Null) else item) for name, item in headers]
+        return write(self, offset, timestamp, key, value, headers, *rest, **options)
+    builder.append = append
+
+
+_let_headers_be_null()
+
+
 def produce(bootstrap, topic, records, **options):
     """records: dicts of KafkaProducer.send (value, key, headers, partition, timestamp_ms)."""
     producer = KafkaProducer(bootstrap_servers=bootstrap, acks="all", **options)
     try:
-        futures = [producer.send(topic, **record) for record in records]
+        futures = [producer.send(topic, **{
+            **record, "headers": [(name, _Null() if value is None else value)
+                                  for name, value in record.get("headers", [])]})
+            for record in records]
         return [future.get(30) for future in futures]
     finally:
         producer.close(timeout=10)

@@ -1,0 +1,181 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Faults on the wire, in a random order that the seed repeats; and acknowledgement order."""
+
+import pytest
+from kafka import KafkaAdminClient
+
+from support.clients import produce, publish, read_topic
+from support.config import config
+from support.pair import DIRECTIONS, WINDOW, Pair, columns
+from support.proxy import ProxiedKafka, Proxy
+from support.wait import until
+
+RECOVER_S = 60
+
+
+@pytest.fixture(scope="module")
+def proxied_kafka(tmp_path_factory):
+    with ProxiedKafka("3.9.1", tmp_path_factory.mktemp("proxied")) as broker:
+        yield broker
+        broker.proxy.end()
+
+
+class _Wire:
+    """The faults, by name. Each ends healed; `noticed` says when the bridge has felt it."""
+
+    def __init__(self, proxy, delivered, dice):
+        self.proxy, self._delivered, self._dice = proxy, delivered, dice
+
+    def reset(self):
+        self.proxy.reset()
+
+    def refuse(self):
+        self.proxy.refuse()
+        self._stands()
+        self.proxy.heal()
+
+    def half_close(self):
+        self.proxy.half_close()
+
+    def lost_answers(self):
+        """Only the acknowledgements are lost."""
+        self.proxy.lose_answers()
+        self._stands()
+        self.proxy.reset()
+        self.proxy.heal()
+
+    def black_hole(self):
+        self.proxy.freeze()
+        self._stands()
+        self.proxy.reset()
+        self.proxy.heal()
+
+    def stutter(self):
+        self.proxy.freeze(self._dice.choice(["up", "down"]))
+        self._stands()
+        self.proxy.heal()
+
+    def slices(self):
+        """New connections begin in slices of a few bytes."""
+        self.proxy.slice = self._dice.randrange(1, 4)
+        self.proxy.reset()
+        before = self._delivered()
+        until(lambda: self._delivered() > before, RECOVER_S, "messages in slices", interval=0.1)
+        self.proxy.heal()
+
+    def _stands(self):
+        """Until deliveries stand still: what was under way has come through."""
+        last = [-1]
+
+        def still():
+            now = self._delivered()
+            same, last[0] = now == last[0], now
+            return same
+        until(still, 20, "deliveries stand still", interval=0.3)
+
+
+KINDS = ("reset", "refuse", "half_close", "lost_answers", "black_hole", "stutter", "slices")
+
+
+@pytest.mark.parametrize("faults", [7, pytest.param(40, marks=pytest.mark.long)])
+@pytest.mark.parametrize("side", ["kafka", "rabbit"])
+@pytest.mark.parametrize("direction", DIRECTIONS)
+def test_faults_on_the_wire(direction, side, faults, proxied_kafka, rabbit, fresh, tmp_path, dice,
+                            ending, counts):
+    pair = ending(Pair(direction, proxied_kafka, rabbit, fresh, tmp_path, dice, rate=2000))
+    if side == "kafka":
+        proxy = proxied_kafka.proxy
+        endpoints = {"k": {"backend": "kafka", "brokers": proxied_kafka.proxied},
+                     "r": pair.endpoints["r"]}
+    else:
+        proxy = ending(Proxy(rabbit.port))
+        endpoints = {"k": pair.endpoints["k"], "r": {
+            "backend": "amqp091", "uri": f"amqp://guest:guest@127.0.0.1:{proxy.port}/"}}
+    bridge = ending(pair.bridge(text=config(fresh("bridge"), endpoints, [pair.route()])))
+    bridge.start()
+    bridge.ready()
+    pair.feeder.start()
+
+    def delivered():
+        bridge.check()
+        return bridge.run.counters(15).total("delivered")
+    wire = _Wire(proxy, delivered, dice)
+    kinds = list(KINDS) + [dice.choice(KINDS) for _ in range(faults - len(KINDS))]
+    dice.shuffle(kinds)
+    print("faults:", *kinds)
+    try:
+        for kind in kinds:
+            before = delivered()
+            wanted = before + dice.randrange(300, 2000)
+            until(lambda: delivered() >= wanted, RECOVER_S, f"recovery before {kind}",
+                  interval=0.1, detail=bridge.run.tail)
+            pair.stream.fault()
+            getattr(wire, kind)()
+        before = delivered()
+        until(lambda: delivered() > before + 500, RECOVER_S, "recovery at the end", interval=0.1,
+              detail=bridge.run.tail)
+    finally:
+        proxy.heal()
+    pair.feeder.stop()
+    verdict = pair.stream.finish(poll=bridge.check)
+    counts(faults=len(kinds), **columns(verdict))
+    verdict.assert_kept(per_fault_max=WINDOW)
+    assert bridge.run.terminate() == 0, bridge.run.tail()
+    assert bridge.run.last_counters().conserved()
+
+
+def _in_flight(bridge, number):
+    until(lambda: bridge.run.counters().total("in_flight") >= number, 20, f"{number} in flight",
+          detail=bridge.run.tail)
+
+
+def test_a_queue_is_acknowledged_only_after_kafka_answered(kafka3, rabbit, fresh, tmp_path, dice,
+                                                           ending):
+    pair = ending(Pair("to_kafka", kafka3, rabbit, fresh, tmp_path, dice, live=False,
+                       partitions=1))
+    bridge = ending(pair.bridge())
+    bridge.start()
+    publish(rabbit.uri, "", pair.queue, [(b"first", None)])
+    assert read_topic(kafka3.bootstrap, pair.topic, 1)[0].value == b"first"
+    kafka3.pause()
+    try:
+        publish(rabbit.uri, "", pair.queue, [(b"%d" % n, None) for n in range(300)])
+        _in_flight(bridge, 300)
+        held = rabbit.ctl("list_queues", "name", "messages")
+        assert f"{pair.queue}\t300" in held
+    finally:
+        kafka3.resume()
+    until(lambda: f"{pair.queue}\t0" in rabbit.ctl("list_queues", "name", "messages"), 30,
+          "all acknowledged", interval=0.5, detail=bridge.run.tail)
+    assert len(read_topic(kafka3.bootstrap, pair.topic, 301)) == 301
+
+
+def _committed(bootstrap, group):
+    admin = KafkaAdminClient(bootstrap_servers=bootstrap)
+    try:
+        offsets = admin.list_group_offsets(group)[group]
+    finally:
+        admin.close()
+    return sum(max(0, entry.offset) for entry in offsets.values())
+
+
+def test_kafka_is_committed_only_after_rabbit_confirmed(kafka3, rabbit, fresh, tmp_path, dice,
+                                                        ending):
+    group = fresh("group")
+    pair = ending(Pair("to_rabbit", kafka3, rabbit, fresh, tmp_path, dice, live=False,
+                       partitions=1))
+    pair._route_extra["from"] = {"endpoint": "k", "topic": pair.topic, "group": group}
+    bridge = ending(pair.bridge())
+    bridge.start()
+    produce(kafka3.bootstrap, pair.topic, [{"value": b"first"}])
+    until(lambda: _committed(kafka3.bootstrap, group) == 1, 30, "a first commit",
+          detail=bridge.run.tail)
+    rabbit.pause()
+    try:
+        produce(kafka3.bootstrap, pair.topic, [{"value": b"%d" % n} for n in range(300)])
+        _in_flight(bridge, 300)
+        assert _committed(kafka3.bootstrap, group) == 1
+    finally:
+        rabbit.resume()
+    until(lambda: _committed(kafka3.bootstrap, group) == 301, 60, "all committed", interval=0.2,
+          detail=bridge.run.tail)
