@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Ends a test run's brokers when the run itself is gone, even by `kill -9`.
 
-Reads "add PID START" and "del PID" from its standard input, whose other end the run holds open.
-At the end of file every process that is still listed is killed with its process group; START, the
-start time of the kernel's process table, keeps a recycled pid from being hit.
+Reads "add PID START", "del PID" and "directory PATH" from its standard input, whose other end the
+run holds open. At the end of file every process that is still listed is killed with its process
+group, then the directories are removed. START, the start time of the kernel's process table,
+keeps a recycled pid from being hit.
 """
 
 import os
+import shutil
 import signal
 import sys
 
@@ -37,15 +39,20 @@ def kill_group(pid, start):
 def main():
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
-    listed = {}
+    listed, directories = {}, []
     for line in sys.stdin:
-        words = line.split()
-        if words[0] == "add":
-            listed[int(words[1])] = words[2]
+        word, rest = line.rstrip("\n").split(" ", 1)
+        if word == "add":
+            pid, start = rest.split()
+            listed[int(pid)] = start
+        elif word == "del":
+            listed.pop(int(rest), None)
         else:
-            listed.pop(int(words[1]), None)
+            directories.append(rest)
     for pid, start in listed.items():
         kill_group(pid, start)
+    for directory in directories:
+        shutil.rmtree(directory, ignore_errors=True)
 
 
 if __name__ == "__main__":

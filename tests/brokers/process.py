@@ -136,6 +136,13 @@ def watch(pid):
         _tell_guardian(f"add {pid} {start}")
 
 
+def scratch_dir(name):
+    """A new directory that does not outlive this interpreter, however it ends."""
+    path = Path(tempfile.mkdtemp(prefix=f"mbridge-{name}-"))
+    _tell_guardian(f"directory {path}")
+    return path
+
+
 def unwatch(pid):
     _tell_guardian(f"del {pid}")
 
@@ -173,7 +180,7 @@ class Broker:
 
     def __init__(self, workdir=None, detached=False):
         self._owns_workdir = workdir is None
-        base = Path(workdir) if workdir is not None else Path(tempfile.mkdtemp(prefix="mbridge-"))
+        base = scratch_dir(self.name) if workdir is None else Path(workdir)
         self._base = base
         self._detached = detached
         self._child = None

@@ -9,7 +9,6 @@ import os
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 
@@ -19,7 +18,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(REPOSITORY / "tests"))
 
 from brokers import BrokerError, MockKafka, RabbitBroker, wait_until  # noqa: E402
-from brokers.process import log_tail, spawn, unwatch  # noqa: E402
+from brokers.process import log_tail, scratch_dir, spawn, unwatch  # noqa: E402
 from demo.judge import Judge  # noqa: E402
 from demo.orders import load_orders, write_feed  # noqa: E402
 from demo.screen import Screen  # noqa: E402
@@ -236,16 +235,14 @@ def report(screen, judge, sent, back):
 def main():
     screen = Screen(sys.stdout)
     began = time.monotonic()
-    # In a scratch directory that goes with us; the brokers are stopped before it is removed.
-    with tempfile.TemporaryDirectory(prefix="mbridge-demo-") as workdir:
-        try:
-            proven = demonstrate(screen, Path(workdir))
-        except (Failed, BrokerError, TimeoutError, subprocess.SubprocessError) as error:
-            screen.result(False, f"The demo failed: {error}")
-            return 1
-        except KeyboardInterrupt:
-            screen.result(False, "The demo was interrupted.")
-            return 130
+    try:
+        proven = demonstrate(screen, scratch_dir("demo"))
+    except (Failed, BrokerError, TimeoutError, subprocess.SubprocessError) as error:
+        screen.result(False, f"The demo failed: {error}")
+        return 1
+    except KeyboardInterrupt:
+        screen.result(False, "The demo was interrupted.")
+        return 130
     passed = time.monotonic() - began
     screen.result(proven, f"Nothing was lost and the order was kept ({passed:.0f} s)." if proven
                   else "The counts above are not as promised.")
