@@ -252,5 +252,6 @@ void memory_generate_service(struct mb_source *source)
         return;
     event.position = load(source);
     source->generator.state = MEMORY_SCOPE_ASSIGNED;
+    event.epoch = ++source->generator.epoch;
     source->host->event(source->host->context, &event);
 }

@@ -40,6 +40,8 @@ static void assign(const struct mb_source *source, struct memory_scope *scope,
 
     scope->state = MEMORY_SCOPE_ASSIGNED;
     scope->generation = share_of(scope)->generation;
+    scope->epoch++;
+    event->epoch = scope->epoch;
     event->kind = MB_EVENT_SCOPE_ASSIGNED;
     event->partition = -1;
     event->stream = (struct mb_slice){stream->name, strlen(stream->name)};

@@ -293,6 +293,7 @@ static void pass_loss(struct mb_source *source, struct memory_store *store,
                              .scope = (uint32_t)(scope - source->scopes),
                              .epoch = scope->epoch,
                              .count = begin - scope->next,
+                             .stream = {stream->name, strlen(stream->name)},
                              .partition = (int32_t)scope->partition,
                              .position = {.kind = MB_POSITION_OFFSET, .lo = scope->next},
                              .end = {.kind = MB_POSITION_OFFSET, .lo = begin}};

@@ -17,7 +17,7 @@ struct memory_scope {
     struct memory_member *member;
     uint32_t partition;
     uint32_t state;      /* enum memory_scope_state */
-    uint32_t epoch;      /* of the last start */
+    uint32_t epoch;      /* of the last assignment or start */
     uint32_t generation; /* of the share when it was assigned */
     bool halted;         /* a message was given back: no later one may be stored */
     uint64_t next;       /* log: the offset to read */
