@@ -114,12 +114,12 @@ class Warehouse:
         return self._channel.queue_declare(QUEUE, passive=True).method.message_count
 
     def drain(self):
-        """Takes what is left; the bridge has stopped, so that nothing can follow."""
-        def empty():
-            self.work(0.2)
-            return self.waiting() == 0
-        wait_until(empty, SETTLE_TIMEOUT, f"queue {QUEUE} empty")
-        self.work(0.2)
+        """Takes what is left once the bridge is gone, until nothing comes any more."""
+        def quiet():
+            before = self._tag
+            self.work(0.4)
+            return self._tag == before and self.waiting() == 0
+        wait_until(quiet, SETTLE_TIMEOUT, f"queue {QUEUE} empty")
 
     def close(self):
         self._connection.close()

@@ -8,6 +8,7 @@ import time
 BAR_WIDTH = 32
 PLAIN_INTERVAL = 0.5  # seconds between progress lines where they can't be overwritten,
 STILL_INTERVAL = 10.0  # and while nothing moves
+RATE_INTERVAL = 0.3
 LIVE_INTERVAL = 0.1
 CUT_AT = 100
 
@@ -54,9 +55,9 @@ class Screen:
             return
         self._shown, self._shown_done = now, done
         then, before = self._last or (now, done)
-        if now - then >= PLAIN_INTERVAL:
+        if now - then >= RATE_INTERVAL:
             self._rate = (done - before) / (now - then)
-        if now - then >= PLAIN_INTERVAL or self._last is None:
+        if now - then >= RATE_INTERVAL or self._last is None:
             self._last = (now, done)
         filled = BAR_WIDTH * done // total
         bar = self._block * filled + self._space * (BAR_WIDTH - filled)
