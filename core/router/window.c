@@ -138,17 +138,18 @@ static bool entry_is_resolved(const struct mb_entry *entry)
 {
     if (entry->sent != 0)
         return false;
-    return entry->stale || (entry->done & entry->want) == entry->want;
+    return entry->stale || entry->released || (entry->done & entry->want) == entry->want;
 }
 
 static void frontier_pass(struct mb_scope *scope, struct mb_entry *entry,
                           const struct mb_passed *passed)
 {
     entry->passed = true;
-    if (!entry->stale) {
+    if (!entry->stale && !entry->released) {
         scope->ack_token = entry->message->token;
         scope->ack_position = entry->message->position;
         scope->position = entry->message->position;
+        scope->position.lo++;
         scope->ack_count++;
     }
     passed->passed(passed->context, entry);
@@ -173,6 +174,29 @@ void mb_window_update(struct mb_window *window, uint64_t sequence, const struct 
         if (!entry->resolved)
             return;
     }
+}
+
+uint64_t mb_window_release_unsent(struct mb_window *window, struct mb_scope *only,
+                                  const struct mb_passed *passed)
+{
+    uint64_t serial = ++window->replay_serial;
+    uint64_t count = 0;
+
+    for (uint64_t s = window->head; s-- != window->tail;) {
+        struct mb_entry *entry = mb_window_at(window, s);
+
+        if (entry->stale || entry->released || (only != NULL && entry->scope != only) ||
+            entry->scope->replay_mark == serial)
+            continue;
+        if (entry->resolved || (entry->sent | entry->done | entry->attempted) != 0) {
+            entry->scope->replay_mark = serial;
+            continue;
+        }
+        entry->released = true;
+        count++;
+        mb_window_update(window, s, passed);
+    }
+    return count;
 }
 
 void mb_window_trim(struct mb_window *window)
@@ -223,7 +247,7 @@ uint64_t mb_window_rewind(struct mb_window *window, uint64_t bit, uint64_t until
     for (uint64_t s = window->tail; s != until; s++) {
         struct mb_entry *entry = mb_window_at(window, s);
 
-        if (entry->passed || entry->told || entry->stale || (entry->rejected & bit) != 0 ||
+        if (entry->passed || entry->told || entry->stale || entry->released || (entry->rejected & bit) != 0 ||
             (entry->want & bit) == 0 || (entry->sent & bit) != 0)
             continue;
         if ((entry->done & bit) == 0) {

@@ -48,7 +48,7 @@ struct mb_scope {
     uint64_t commit_total;     /* acked_total when the running commit was started */
     uint64_t committed_total;
     struct mb_position end;    /* where draining ends, if known */
-    struct mb_position position; /* behind the last one that the frontier passed, if known */
+    struct mb_position position; /* just behind what the frontier passed, if known */
     uint64_t replay_mark;      /* serial of the last rewind that found a failure here */
     struct mb_scope *next;     /* list of the lane */
 };
@@ -70,6 +70,7 @@ struct mb_entry {
     struct mb_position destination; /* at the first sink */
     uint32_t bytes;
     bool stale;    /* its scope is gone: neither sent again nor acknowledged */
+    bool released; /* left to the next owner: neither sent nor acknowledged, nothing behind it is */
     bool filtered; /* a step dropped it */
     bool resolved;
     bool passed; /* the frontier is behind it */
@@ -125,6 +126,11 @@ struct mb_passed {
     void *context;
 };
 void mb_window_update(struct mb_window *window, uint64_t sequence, const struct mb_passed *passed);
+
+/* Lets go of what cannot be at any destination yet: of each scope (or `only`) the youngest entries
+ * that were never sent, so that nothing that is acknowledged stands behind one. Returns how many. */
+uint64_t mb_window_release_unsent(struct mb_window *window, struct mb_scope *only,
+                                  const struct mb_passed *passed);
 
 /* Drops resolved entries at the tail and their memory. */
 void mb_window_trim(struct mb_window *window);

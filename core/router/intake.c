@@ -1,0 +1,230 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Taking messages in: the gate, a batch from the source, steps, names. */
+#include "core/router/lane.h"
+
+#define PAUSE_AFTER_MS 500
+
+static uint32_t message_cost(const struct mb_message *message)
+{
+    uint64_t cost = sizeof *message + sizeof(struct mb_entry) + message->body.size +
+                    message->key.size + message->headers_count * sizeof *message->headers;
+
+    for (uint32_t i = 0; i < message->headers_count; i++) {
+        const struct mb_header *header = &message->headers[i];
+
+        cost += header->name.size;
+        if (header->value.type == MB_STRING || header->value.type == MB_BINARY)
+            cost += header->value.as.bytes.size;
+    }
+    return cost < UINT32_MAX ? (uint32_t)cost : UINT32_MAX;
+}
+
+/* How many messages may be taken now. */
+static uint64_t room(const struct mb_lane *lane)
+{
+    const struct mb_window *window = &lane->window;
+    uint64_t held = mb_window_count(window) + lane->uncommitted;
+    uint64_t left;
+
+    if (held >= window->max_messages || window->bytes >= window->max_bytes)
+        return 0;
+    left = window->max_messages - held;
+    if (lane->limit_messages > 0) {
+        uint64_t rest = lane->limit_messages - lane->taken_total;
+
+        left = left < rest ? left : rest;
+    }
+    return left < MB_LANE_BATCH_MAX ? left : MB_LANE_BATCH_MAX;
+}
+
+static enum mb_status names_render(struct mb_lane *lane, uint64_t sequence)
+{
+    struct mb_entry *entry = mb_window_at(&lane->window, sequence);
+    size_t count = (size_t)lane->templated_count * MB_NAMES_MAX;
+
+    entry->names = mb_arena_alloc(&lane->window.arena.arena, count * sizeof *entry->names);
+    if (entry->names == NULL)
+        return MB_NO_MEMORY;
+    memset(entry->names, 0, count * sizeof *entry->names);
+    for (uint32_t i = 0; i < lane->sinks_count; i++) {
+        struct mb_outlet *outlet = &lane->outlets[i];
+
+        if (!outlet->templated)
+            continue;
+        for (size_t slot = 0; slot < MB_NAMES_MAX; slot++) {
+            struct mb_error err;
+
+            if ((outlet->port.params.names_templated & UINT64_C(1) << slot) == 0)
+                continue;
+            if (mb_template_render(outlet->templates[slot], entry->message,
+                                   &lane->window.arena.arena,
+                                   &entry->names[outlet->names_index * MB_NAMES_MAX + slot],
+                                   &err) != MB_OK) {
+                mb_lane_reject(lane, sequence, outlet->bit, "template", err.text);
+                break;
+            }
+        }
+    }
+    return MB_OK;
+}
+
+/* Runs the steps. MB_OK: *ret_verdict says what becomes of the message. */
+static enum mb_status steps_apply(struct mb_lane *lane, struct mb_message *message,
+                                  enum mb_verdict *ret_verdict, const char **ret_reason,
+                                  const char **ret_step)
+{
+    *ret_verdict = MB_KEEP;
+    for (size_t i = 0; i < lane->steps_count && *ret_verdict == MB_KEEP; i++) {
+        const struct mb_lane_step *step = &lane->steps[i];
+        enum mb_status status =
+            step->step->apply(mb_applied_struct(step->applied), message,
+                              &lane->window.arena.arena, ret_verdict, ret_reason);
+
+        *ret_step = step->step->name;
+        if (status != MB_OK)
+            return status;
+    }
+    return MB_OK;
+}
+
+static enum mb_status entry_prepare(struct mb_lane *lane, uint64_t sequence)
+{
+    struct mb_entry *entry = mb_window_at(&lane->window, sequence);
+    uint64_t sinks = (UINT64_C(1) << lane->sinks_count) - 1;
+    enum mb_verdict verdict = MB_KEEP;
+    const char *reason = "step";
+    const char *step = "";
+    enum mb_status status = MB_OK;
+
+    entry->want = sinks;
+    if (lane->steps_count > 0)
+        status = steps_apply(lane, entry->message, &verdict, &reason, &step);
+    if (status != MB_OK)
+        return status;
+    if (verdict == MB_DROP) {
+        entry->filtered = true;
+        entry->want = 0;
+    } else if (verdict == MB_REJECT) {
+        char text[128];
+
+        snprintf(text, sizeof text, "step %s rejected the message: %s", step, reason);
+        mb_lane_reject(lane, sequence, sinks, reason, text);
+    } else if (lane->templated_count > 0) {
+        status = names_render(lane, sequence);
+    }
+    return status;
+}
+
+/* MB_INVALID: the source broke the contract; the message was not taken. */
+static enum mb_status take(struct mb_lane *lane, struct mb_message *message, int64_t now_ms,
+                           struct mb_scope **cached)
+{
+    struct mb_scope *scope = *cached;
+    struct mb_entry *entry;
+    uint64_t sequence = lane->window.head;
+    enum mb_status status;
+
+    if (scope == NULL || scope->id != message->scope)
+        scope = mb_window_scope(&lane->window, message->scope);
+    if (scope == NULL || scope->epoch != message->epoch || scope->state == MB_SCOPE_GONE ||
+        scope->state == MB_SCOPE_ASSIGNED)
+        return mb_error_set(&lane->source.error, MB_INVALID, MB_CAUSE_CONNECTION, "contract",
+                            "the backend handed out a message of a scope that is not started");
+    *cached = scope;
+    message->origin = &scope->origin;
+    message->size_bytes = message_cost(message);
+    status = mb_window_push(&lane->window, message, scope, &entry);
+    if (status != MB_OK)
+        return status;
+    entry->taken_ms = now_ms;
+    mb_counter_add(&lane->counters->received, 1);
+    mb_counter_add(&lane->counters->bytes_in, message->body.size + message->key.size);
+    lane->taken_total++;
+    if (scope->state == MB_SCOPE_REVOKING) {
+        /* It came between the notice and the end: left to the next owner. */
+        entry->released = true;
+        mb_counter_add(&lane->counters->released, 1);
+        mb_lane_update(lane, sequence);
+        return MB_OK;
+    }
+    status = entry_prepare(lane, sequence);
+    if (status == MB_OK)
+        mb_lane_update(lane, sequence);
+    return status;
+}
+
+static void pause_step(struct mb_lane *lane, bool open, int64_t now_ms)
+{
+    bool paused;
+
+    if (open)
+        lane->full_since_ms = 0;
+    else if (lane->full_since_ms == 0)
+        lane->full_since_ms = now_ms;
+    paused = !open && now_ms - lane->full_since_ms >= PAUSE_AFTER_MS;
+    if (paused != lane->paused && lane->source_ops->pause != NULL)
+        lane->source_ops->pause(lane->source.source, paused);
+    lane->paused = paused;
+}
+
+static enum mb_status poll_batch(struct mb_lane *lane, struct mb_batch *batch, int64_t now_ms)
+{
+    struct mb_scope *cached = NULL;
+    enum mb_status status;
+    enum mb_status taken = MB_OK;
+    uint32_t done = 0;
+
+    status = lane->source_ops->poll(lane->source.source, batch, &lane->source.error);
+    if (batch->count > batch->count_max)
+        return mb_error_set(&lane->source.error, MB_DISCONNECTED, MB_CAUSE_CONNECTION, "contract",
+                            "the backend filled more of a batch than there is");
+    while (done < batch->count && taken == MB_OK)
+        taken = take(lane, batch->messages[done++], now_ms, &cached);
+    if (lane->window.head != lane->window.tail)
+        mb_lane_arena_mark(&lane->window.arena, lane->window.head - 1);
+    if (taken == MB_OK)
+        return status;
+    /* What take refused goes with the connection: nothing of it will be acknowledged. */
+    if (taken == MB_NO_MEMORY)
+        mb_error_set(&lane->source.error, MB_DISCONNECTED, MB_CAUSE_CONNECTION, "memory",
+                     "out of memory for messages");
+    return MB_DISCONNECTED;
+}
+
+bool mb_lane_intake(struct mb_lane *lane, int64_t now_ms)
+{
+    struct mb_message *messages[MB_LANE_BATCH_MAX];
+    struct mb_batch batch = {.struct_size = sizeof batch};
+    uint64_t head = lane->window.head;
+    enum mb_status status;
+    size_t count;
+
+    if (lane->source.state != MB_PORT_OPEN || lane->phase != MB_LANE_RUNNING)
+        return false;
+    count = room(lane);
+    pause_step(lane, count > 0, now_ms);
+    if (count == 0)
+        return false;
+    status = mb_window_take_messages(&lane->window, messages, count);
+    if (status != MB_OK) {
+        mb_error_set(&lane->source.error, MB_DISCONNECTED, MB_CAUSE_CONNECTION, "memory",
+                     "out of memory for messages");
+        mb_lane_source_failed(lane, now_ms);
+        return true;
+    }
+    batch.count_max = (uint32_t)count;
+    batch.bytes_max = lane->window.max_bytes - lane->window.bytes;
+    batch.messages = messages;
+    batch.arena = &lane->window.arena.arena;
+    status = poll_batch(lane, &batch, now_ms);
+    head = lane->window.head - head;
+    mb_window_give_messages(&lane->window, messages + head, count - head);
+    if (head > 0)
+        lane->taken_ms = now_ms;
+    mb_counter_set(&lane->counters->in_flight, mb_window_count(&lane->window));
+    if (status != MB_OK && status != MB_AGAIN) {
+        mb_lane_source_failed(lane, now_ms);
+        return true;
+    }
+    return head > 0;
+}

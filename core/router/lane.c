@@ -1,0 +1,400 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "core/router/lane.h"
+
+#include "core/router/drain.h"
+
+#include <stdlib.h>
+
+static void account(struct mb_lane *lane, const struct mb_entry *entry)
+{
+    if (entry->stale || entry->released)
+        return; /* counted as released when it was let go */
+    if (entry->filtered)
+        mb_counter_add(&lane->counters->filtered, 1);
+    else if (entry->rejected != 0)
+        mb_counter_add(&lane->counters->dead_lettered, 1);
+    else
+        mb_counter_add(&lane->counters->delivered, 1);
+}
+
+static void scope_is_dirty(struct mb_lane *lane, struct mb_scope *scope)
+{
+    if (scope->ack_count != 1 || scope->state == MB_SCOPE_GONE)
+        return; /* in the list since its count left 0 */
+    if (lane->dirty_count == MB_LANE_DIRTY_MAX)
+        lane->dirty_overflow = true;
+    else
+        lane->dirty[lane->dirty_count++] = scope;
+}
+
+static void frontier_passed(void *context, struct mb_entry *entry)
+{
+    struct mb_lane *lane = context;
+
+    if (!entry->told)
+        account(lane, entry);
+    if (!entry->stale && !entry->released)
+        scope_is_dirty(lane, entry->scope);
+    for (size_t i = 0; i < lane->observers_count; i++) {
+        if (lane->observers[i].passed != NULL && !entry->stale && !entry->released)
+            lane->observers[i].passed(lane->observers[i].context, entry->scope, entry->message,
+                                      &entry->destination);
+    }
+}
+
+/* Sources that acknowledge one by one need not wait for the frontier. */
+static void tell_singly(struct mb_lane *lane, struct mb_entry *entry)
+{
+    struct mb_ack ack = {.scope = entry->scope->id,
+                         .epoch = entry->scope->epoch,
+                         .token = entry->message->token,
+                         .outcome = MB_ACCEPTED,
+                         .count = 1,
+                         .position = entry->message->position};
+
+    if (entry->stale || entry->released || entry->told)
+        return;
+    account(lane, entry);
+    entry->told = true;
+    entry->scope->acked_total++;
+    entry->scope->committed_total++;
+    mb_lane_push_ack(lane, &ack);
+}
+
+void mb_lane_update(struct mb_lane *lane, uint64_t sequence)
+{
+    struct mb_entry *entry = mb_window_at(&lane->window, sequence);
+
+    mb_window_update(&lane->window, sequence, &lane->passed);
+    if (entry->resolved && (lane->source_traits & MB_SOURCE_ACKS_IN_ORDER) == 0)
+        tell_singly(lane, entry);
+}
+
+void mb_lane_fail(struct mb_lane *lane, const struct mb_error *err)
+{
+    if (lane->failed)
+        return;
+    lane->failed = true;
+    lane->error = *err;
+    mb_log(lane->env->logger, MB_LOG_ERROR, err->text, "route", lane->route->name, "reason",
+           err->reason, "action", "the route stops; nothing of it is acknowledged past this", NULL);
+}
+
+void mb_lane_release_unsent(struct mb_lane *lane, struct mb_scope *only)
+{
+    uint64_t count = mb_window_release_unsent(&lane->window, only, &lane->passed);
+
+    mb_counter_add(&lane->counters->released, count);
+    mb_window_trim(&lane->window);
+}
+
+static enum mb_status steps_init(struct mb_lane *lane, struct mb_error *err)
+{
+    lane->steps = calloc(lane->route->steps_count + 1, sizeof *lane->steps);
+    if (lane->steps == NULL)
+        return MB_NO_MEMORY;
+    for (size_t i = 0; i < lane->route->steps_count; i++) {
+        const struct mb_config_step *config = &lane->route->steps[i];
+        enum mb_status status;
+
+        lane->steps[i].step = mb_step_find(config->name);
+        if (lane->steps[i].step == NULL)
+            return mb_error_set(err, MB_INVALID, MB_CAUSE_NONE, "step", "there is no step %s",
+                                config->name);
+        status = mb_settings_apply(&config->settings, true, &lane->steps[i].applied, err);
+        if (status != MB_OK)
+            return status;
+        lane->steps_count++;
+    }
+    return MB_OK;
+}
+
+static enum mb_status outlets_init(struct mb_lane *lane, struct mb_error *err)
+{
+    const struct mb_config_route *route = lane->route;
+    uint32_t count = (uint32_t)route->to_count + (route->dead_letter != NULL ? 1 : 0);
+
+    lane->outlets = calloc(count, sizeof *lane->outlets);
+    if (lane->outlets == NULL)
+        return MB_NO_MEMORY;
+    lane->sinks_count = (uint32_t)route->to_count;
+    for (uint32_t i = 0; i < count; i++) {
+        bool dead = i == lane->sinks_count;
+        enum mb_status status =
+            mb_outlet_init(&lane->outlets[i], lane, dead ? route->dead_letter : &route->to[i], i,
+                           dead, err);
+
+        lane->outlets_count = i + 1;
+        if (status != MB_OK)
+            return status;
+        lane->outlets[i].port.model = lane->source.stream;
+        if (dead)
+            lane->dead_letter = &lane->outlets[i];
+        else if (lane->outlets[i].templated)
+            lane->outlets[i].names_index = lane->templated_count++;
+    }
+    return MB_OK;
+}
+
+enum mb_status mb_lane_create(const struct mb_lane_env *env, const struct mb_config_route *route,
+                              size_t from, uint32_t number, struct mb_counters *counters,
+                              struct mb_lane **ret_lane, struct mb_error *err)
+{
+    struct mb_lane *lane = calloc(1, sizeof *lane);
+    enum mb_status status;
+
+    *ret_lane = NULL;
+    if (lane == NULL)
+        return mb_error_set(err, MB_NO_MEMORY, MB_CAUSE_NONE, "memory", "out of memory");
+    mb_error_set(err, MB_NO_MEMORY, MB_CAUSE_NONE, "memory", "out of memory");
+    lane->env = env;
+    lane->route = route;
+    lane->number = number;
+    lane->counters = counters;
+    lane->passed = (struct mb_passed){.passed = frontier_passed, .context = lane};
+    mb_port_init(&lane->source, MB_ROLE_SOURCE, env, route, &route->from[from], "source", number);
+    lane->source.event = mb_lane_source_event;
+    lane->source.event_context = lane;
+    lane->source_ops = route->from[from].endpoint->backend->source;
+    status = mb_window_init(&lane->window, route->window_messages, (uint64_t)route->window_bytes);
+    if (status == MB_OK)
+        status = outlets_init(lane, err);
+    if (status == MB_OK)
+        status = steps_init(lane, err);
+    if (status != MB_OK) {
+        mb_lane_destroy(lane);
+        return status;
+    }
+    mb_error_clear(err);
+    *ret_lane = lane;
+    return MB_OK;
+}
+
+void mb_lane_destroy(struct mb_lane *lane)
+{
+    if (lane == NULL)
+        return;
+    for (uint32_t i = 0; i < lane->outlets_count; i++)
+        mb_outlet_release(&lane->outlets[i]);
+    for (size_t i = 0; i < lane->steps_count; i++)
+        mb_applied_destroy(lane->steps[i].applied);
+    mb_drain_destroy(lane->drain);
+    mb_window_release(&lane->window);
+    free(lane->outlets);
+    free(lane->steps);
+    free(lane->events);
+    free(lane->event_texts);
+    free(lane->acks);
+    free(lane);
+}
+
+/* Sinks first: nothing is taken from a source before it has somewhere to go. */
+static bool source_may_open(struct mb_lane *lane, int64_t now_ms)
+{
+    for (uint32_t i = 0; i < lane->outlets_count; i++) {
+        if (lane->outlets[i].port.opens == 0)
+            return false;
+    }
+    return lane->drain == NULL || mb_drain_begin(lane->drain, now_ms);
+}
+
+static uint64_t in_flight(const struct mb_lane *lane)
+{
+    uint64_t count = 0;
+
+    for (uint32_t i = 0; i < lane->outlets_count; i++)
+        count += lane->outlets[i].in_flight;
+    return count;
+}
+
+static bool outlets_step(struct mb_lane *lane, int64_t now_ms)
+{
+    bool progress = false;
+
+    for (uint32_t i = 0; i < lane->outlets_count; i++)
+        progress = mb_outlet_collect(lane, &lane->outlets[i], now_ms) || progress;
+    mb_window_trim(&lane->window);
+    return progress;
+}
+
+static bool outlets_send(struct mb_lane *lane, int64_t now_ms)
+{
+    bool progress = false;
+
+    for (uint32_t i = 0; i < lane->outlets_count; i++)
+        progress = mb_outlet_send(lane, &lane->outlets[i], now_ms) || progress;
+    return progress;
+}
+
+static void outlets_flush(struct mb_lane *lane, int64_t now_ms)
+{
+    for (uint32_t i = 0; i < lane->outlets_count; i++)
+        mb_outlet_flush(lane, &lane->outlets[i], now_ms);
+}
+
+static void begin_closing(struct mb_lane *lane)
+{
+    struct mb_window *window = &lane->window;
+
+    for (uint64_t s = window->tail; s != window->head; s++) {
+        const struct mb_entry *entry = mb_window_at(window, s);
+
+        if (!entry->resolved && (entry->sent | entry->attempted | entry->done) != 0)
+            lane->unresolved++;
+    }
+    mb_lane_source_finish(lane);
+    mb_port_close(&lane->source);
+    for (uint32_t i = 0; i < lane->outlets_count; i++)
+        mb_port_close(&lane->outlets[i].port);
+    lane->phase = MB_LANE_CLOSING;
+}
+
+static void step_stopping(struct mb_lane *lane, int64_t now_ms)
+{
+    bool stuck;
+
+    mb_lane_release_unsent(lane, NULL);
+    /* A route that failed waits for what is in flight, not for what it may never send. */
+    stuck = lane->failed && in_flight(lane) == 0 &&
+            (lane->dead_letter == NULL || lane->dead_letter->pending == 0);
+    if (mb_window_count(&lane->window) == 0 || stuck || now_ms >= lane->stop_deadline_ms)
+        begin_closing(lane);
+}
+
+static void step_closing(struct mb_lane *lane)
+{
+    bool closed = mb_port_is_closed(&lane->source);
+
+    for (uint32_t i = 0; i < lane->outlets_count; i++) {
+        struct mb_port *port = &lane->outlets[i].port;
+
+        mb_port_close(port); /* one that was still being opened */
+        closed = closed && mb_port_is_closed(port);
+    }
+    mb_port_close(&lane->source);
+    if (lane->drain != NULL && mb_drain_is_asking(lane->drain))
+        closed = false;
+    if (!closed)
+        return;
+    lane->phase = MB_LANE_CLOSED;
+    mb_counter_set(&lane->counters->in_flight, 0);
+    mb_counter_set(&lane->counters->in_flight_bytes, 0);
+    atomic_store(&lane->counters->connected, false);
+}
+
+static void counters_step(struct mb_lane *lane)
+{
+    bool connected = lane->source.state == MB_PORT_OPEN;
+
+    for (uint32_t i = 0; i < lane->outlets_count; i++)
+        connected = connected && lane->outlets[i].port.state == MB_PORT_OPEN;
+    atomic_store_explicit(&lane->counters->connected, connected, memory_order_relaxed);
+    mb_counter_set(&lane->counters->in_flight, mb_window_count(&lane->window));
+    mb_counter_set(&lane->counters->in_flight_bytes, lane->window.bytes);
+}
+
+static bool limit_is_reached(const struct mb_lane *lane)
+{
+    return lane->limit_messages > 0 && lane->taken_total >= lane->limit_messages &&
+           mb_window_count(&lane->window) == 0;
+}
+
+bool mb_lane_step(struct mb_lane *lane, int64_t now_ms)
+{
+    bool progress;
+    bool taken;
+
+    if (lane->phase == MB_LANE_CLOSED)
+        return false;
+    if (lane->phase == MB_LANE_CLOSING) {
+        step_closing(lane);
+        return false;
+    }
+    progress = outlets_step(lane, now_ms);
+    progress = mb_lane_acknowledge(lane, now_ms) || progress;
+    if (lane->source.opens > 0 || lane->source.state != MB_PORT_CLOSED ||
+        source_may_open(lane, now_ms))
+        progress = mb_lane_source_step(lane, now_ms) || progress;
+    taken = mb_lane_intake(lane, now_ms);
+    progress = outlets_send(lane, now_ms) || progress;
+    if (!taken)
+        outlets_flush(lane, now_ms);
+    if (taken && lane->window.head == lane->window.tail)
+        mb_window_trim(&lane->window);
+    counters_step(lane);
+    if (lane->phase == MB_LANE_STOPPING) {
+        step_stopping(lane, now_ms);
+    } else if (limit_is_reached(lane) ||
+               (lane->drain != NULL && mb_drain_is_done(lane->drain, now_ms))) {
+        mb_lane_stop(lane, now_ms + lane->stop_timeout_ms);
+    } else if (lane->failed) {
+        mb_lane_stop(lane, now_ms + lane->stop_timeout_ms);
+    }
+    return progress || taken;
+}
+
+void mb_lane_stop(struct mb_lane *lane, int64_t deadline_ms)
+{
+    if (lane->phase != MB_LANE_RUNNING)
+        return;
+    lane->phase = MB_LANE_STOPPING;
+    lane->stop_deadline_ms = deadline_ms;
+    lane->source.wanted = lane->source.state == MB_PORT_OPEN;
+    if (lane->source.state == MB_PORT_OPEN && lane->source_ops->pause != NULL)
+        lane->source_ops->pause(lane->source.source, true);
+}
+
+static bool wait_add(const struct mb_wait *wait, void (*add)(void *context, int fd, int16_t events),
+                     void *context, int64_t *deadline_ms)
+{
+    for (uint32_t i = 0; i < wait->count; i++)
+        add(context, wait->fds[i].fd, wait->fds[i].events);
+    if (wait->deadline_ms < *deadline_ms)
+        *deadline_ms = wait->deadline_ms;
+    return wait->ready;
+}
+
+static void lower(int64_t *deadline_ms, int64_t other_ms)
+{
+    if (other_ms < *deadline_ms)
+        *deadline_ms = other_ms;
+}
+
+bool mb_lane_wait(struct mb_lane *lane, void (*add)(void *context, int fd, int16_t events),
+                  void *context, int64_t *deadline_ms)
+{
+    bool gate_open = lane->full_since_ms == 0;
+    bool ready = false;
+
+    if (lane->phase >= MB_LANE_CLOSING)
+        return false;
+    if (lane->source.state == MB_PORT_OPEN) {
+        struct mb_wait wait = {.struct_size = sizeof wait, .deadline_ms = INT64_MAX};
+
+        lane->source_ops->fds(lane->source.source, &wait);
+        ready = wait_add(&wait, add, context, deadline_ms) && gate_open &&
+                lane->phase == MB_LANE_RUNNING;
+        if (lane->uncommitted > 0)
+            lower(deadline_ms, lane->committed_ms + 250);
+    }
+    for (uint32_t i = 0; i < lane->outlets_count; i++) {
+        struct mb_outlet *outlet = &lane->outlets[i];
+
+        lower(deadline_ms, mb_port_deadline_ms(&outlet->port));
+        if (outlet->port.state == MB_PORT_OPEN) {
+            struct mb_wait wait = {.struct_size = sizeof wait, .deadline_ms = INT64_MAX};
+
+            outlet->ops->fds(outlet->port.sink, &wait);
+            ready = wait_add(&wait, add, context, deadline_ms) || ready;
+        }
+        if (outlet->phase == MB_OUTLET_WAITING)
+            lower(deadline_ms, outlet->resume_ms);
+    }
+    if (lane->source.opens > 0 || lane->source.state != MB_PORT_CLOSED)
+        lower(deadline_ms, mb_port_deadline_ms(&lane->source));
+    if (lane->phase == MB_LANE_STOPPING)
+        lower(deadline_ms, lane->stop_deadline_ms);
+    if (lane->drain != NULL)
+        lower(deadline_ms, mb_drain_deadline_ms(lane->drain));
+    return ready;
+}

@@ -1,0 +1,192 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A lane: one source, its steps, its sinks and the dead-letter sink of a route, as one state machine
+ * that a worker steps. Nothing in it blocks or locks; all of it runs on the worker's thread.
+ *
+ *   completions → frontier → acknowledge, commit → take a batch → steps → send → flush → wait
+ *
+ * Invariants
+ *   1 a message is acknowledged only when every outlet that wants it has it durably
+ *   2 the frontier of a scope never passes a message that is not resolved
+ *   3 acknowledgements carry the scope's epoch; a scope that is gone is never acknowledged
+ *   4 what an outlet refused is sent again before anything behind it of the same scope counts
+ *   5 taken and not yet stored as acknowledged ≤ the window: that bounds memory and duplicates
+ */
+#ifndef MBRIDGE_CORE_LANE_H
+#define MBRIDGE_CORE_LANE_H
+
+#include "core/router/counters.h"
+#include "core/router/names.h"
+#include "core/router/port.h"
+#include "core/router/steps.h"
+#include "core/router/window.h"
+
+#define MB_LANE_BATCH_MAX 512u
+#define MB_LANE_DIRTY_MAX 64u
+#define MB_OBSERVERS_MAX 4u
+
+enum mb_outlet_phase {
+    MB_OUTLET_FLOWING = 0,
+    MB_OUTLET_SETTLING = 1, /* something was refused: waits until all that was sent is resolved */
+    MB_OUTLET_WAITING = 2   /* for the backoff to end, then sends again from the first refused */
+};
+
+struct mb_outlet {
+    struct mb_port port;
+    const struct mb_sink_ops *ops;
+    uint64_t bit;
+    uint32_t index; /* of the sink; the dead-letter outlet has the last */
+    bool is_dead_letter;
+    bool templated;
+    bool dirty;   /* sent since the last flush */
+    bool refused; /* a completion in this phase said DESTINATION or CONNECTION */
+    enum mb_outlet_phase phase;
+    uint32_t names_index; /* templated: its place in an entry's names */
+    uint32_t opens_seen;
+    uint32_t in_flight;
+    uint32_t in_flight_max; /* shrinks to 1 after a refusal, grows by one a confirm */
+    uint64_t pending;       /* dead letter: entries that want it and are not sent */
+    uint64_t cursor;        /* next sequence to send */
+    int64_t resume_ms;
+    struct mb_backoff backoff;
+    struct mb_template *templates[MB_NAMES_MAX]; /* NULL: no such slot or unset */
+    struct mb_slice fixed_names[MB_NAMES_MAX];
+};
+
+struct mb_lane_step {
+    const struct mb_step *step;
+    struct mb_applied *applied;
+};
+
+/* Follows a lane's progress, on the lane's thread. The frontier calls are in order a scope. */
+struct mb_observer {
+    void *context;
+    void (*scope_started)(void *context, const struct mb_scope *scope);
+    void (*scope_gone)(void *context, const struct mb_scope *scope);
+    /* The message is durable at every sink. destination: its position at the first one, if told. */
+    void (*passed)(void *context, const struct mb_scope *scope, const struct mb_message *message,
+                   const struct mb_position *destination);
+};
+
+enum mb_lane_phase {
+    MB_LANE_RUNNING = 0,
+    MB_LANE_STOPPING = 1, /* takes nothing; waits for what was sent */
+    MB_LANE_CLOSING = 2,
+    MB_LANE_CLOSED = 3
+};
+
+struct mb_drain; /* core/router/drain.h */
+
+/* An event with the place of its stream's name in event_texts: the buffer may move. */
+struct mb_lane_event {
+    struct mb_event event;
+    size_t text_at;
+};
+
+struct mb_lane {
+    const struct mb_lane_env *env;
+    const struct mb_config_route *route;
+    uint32_t number;
+    struct mb_port source;
+    const struct mb_source_ops *source_ops;
+    uint64_t source_traits;
+    uint32_t source_opens_seen;
+    struct mb_outlet *outlets;
+    uint32_t outlets_count; /* sinks, then the dead-letter outlet if there is one */
+    uint32_t sinks_count;
+    uint32_t templated_count;
+    struct mb_outlet *dead_letter; /* NULL: none */
+    struct mb_lane_step *steps;
+    size_t steps_count;
+    struct mb_window window;
+    struct mb_passed passed;
+    struct mb_counters *counters;
+    struct mb_observer observers[MB_OBSERVERS_MAX];
+    size_t observers_count;
+    struct mb_drain *drain; /* NULL: runs until it is stopped */
+
+    /* Events that the source raised during an operation. */
+    struct mb_lane_event *events;
+    size_t events_count;
+    size_t events_capacity;
+    char *event_texts; /* the streams that they name */
+    size_t event_texts_size;
+    size_t event_texts_capacity;
+
+    struct mb_ack *acks; /* to be told to the source; never more than the window */
+    size_t acks_count;
+    size_t acks_capacity;
+    struct mb_scope *dirty[MB_LANE_DIRTY_MAX]; /* scopes whose frontier moved */
+    size_t dirty_count;
+    bool dirty_overflow; /* more than fit: look at all scopes */
+    uint64_t uncommitted; /* acknowledged, not stored at the broker */
+    int64_t committed_ms; /* when the last commit was started */
+    int64_t taken_ms;     /* when a message was taken last, or the source was opened */
+    int64_t full_since_ms; /* 0: the window is open */
+    bool paused;
+
+    enum mb_lane_phase phase;
+    int64_t stop_timeout_ms; /* when it stops by itself */
+    int64_t stop_deadline_ms;
+    uint64_t limit_messages; /* 0: none */
+    uint64_t taken_total;
+    uint64_t unresolved; /* valid when CLOSED */
+    bool failed;         /* the route's policy stopped it; error says why */
+    struct mb_error error;
+};
+
+/* counters and env outlive the lane. from: index of the route's source. */
+enum mb_status mb_lane_create(const struct mb_lane_env *env, const struct mb_config_route *route,
+                              size_t from, uint32_t number, struct mb_counters *counters,
+                              struct mb_lane **ret_lane, struct mb_error *err);
+
+/* CLOSED lanes only, or ones that were never stepped. NULL allowed. */
+void mb_lane_destroy(struct mb_lane *lane);
+
+/* Does what there is to do now. true: there may be more at once; false: sleep on mb_lane_wait. */
+bool mb_lane_step(struct mb_lane *lane, int64_t now_ms);
+
+/* Takes nothing more; CLOSED follows at the latest shortly after the deadline. */
+void mb_lane_stop(struct mb_lane *lane, int64_t deadline_ms);
+
+/* Adds descriptors through add and lowers *deadline_ms. true: do not sleep. */
+bool mb_lane_wait(struct mb_lane *lane, void (*add)(void *context, int fd, int16_t events),
+                  void *context, int64_t *deadline_ms);
+
+/* ---- between the files of the lane ---- */
+
+/* The route stops: its policy says so. err is copied. */
+void mb_lane_fail(struct mb_lane *lane, const struct mb_error *err);
+
+/* source side (lane_source.c) */
+bool mb_lane_source_step(struct mb_lane *lane, int64_t now_ms);
+bool mb_lane_acknowledge(struct mb_lane *lane, int64_t now_ms);
+void mb_lane_push_ack(struct mb_lane *lane, const struct mb_ack *ack);
+void mb_lane_source_event(void *context, struct mb_port *port, const struct mb_event *event);
+void mb_lane_source_finish(struct mb_lane *lane);
+void mb_lane_source_failed(struct mb_lane *lane, int64_t now_ms);
+void mb_lane_scope_gone(struct mb_lane *lane, struct mb_scope *scope);
+
+/* taking in (intake.c) */
+bool mb_lane_intake(struct mb_lane *lane, int64_t now_ms);
+
+/* sinks (outlet.c) */
+enum mb_status mb_outlet_init(struct mb_outlet *outlet, struct mb_lane *lane,
+                              const struct mb_config_stream *stream, uint32_t index,
+                              bool is_dead_letter, struct mb_error *err);
+void mb_outlet_release(struct mb_outlet *outlet);
+bool mb_outlet_collect(struct mb_lane *lane, struct mb_outlet *outlet, int64_t now_ms);
+bool mb_outlet_send(struct mb_lane *lane, struct mb_outlet *outlet, int64_t now_ms);
+void mb_outlet_flush(struct mb_lane *lane, struct mb_outlet *outlet, int64_t now_ms);
+/* Applies the reject policy to the entry for the outlets in bits. */
+void mb_lane_reject(struct mb_lane *lane, uint64_t sequence, uint64_t bits, const char *reason,
+                    const char *text);
+
+/* An entry changed: resolve, pass the frontier, note acknowledgements. */
+void mb_lane_update(struct mb_lane *lane, uint64_t sequence);
+
+/* Lets go of what no destination can have yet: the youngest entries of each scope in `only`, or of
+ * all scopes if NULL. */
+void mb_lane_release_unsent(struct mb_lane *lane, struct mb_scope *only);
+
+#endif
