@@ -89,7 +89,7 @@ static enum mb_status set_header_apply(const void *options, struct mb_message *m
 
     (void)ret_reason;
     wanted.value.as.bytes = mb_slice_copy(arena, mb_slice_text(set->value));
-    wanted.value.type = mb_utf8_valid(wanted.value.as.bytes) ? MB_STRING : MB_BINARY;
+    wanted.value.type = mb_utf8_valid(mb_slice_text(set->value)) ? MB_STRING : MB_BINARY;
     headers = mb_arena_alloc(arena, ((size_t)message->headers_count + 1) * sizeof *headers);
     if (wanted.name.data == NULL || wanted.value.as.bytes.data == NULL || headers == NULL)
         return MB_NO_MEMORY;
