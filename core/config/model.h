@@ -29,6 +29,7 @@ struct mb_config_endpoint {
     char *identity; /* where the broker reports none; NULL */
     char **never;   /* patterns that no route may read */
     size_t never_count;
+    bool is_sound; /* while loading: complete and right in itself */
 };
 
 /* A source or a sink of a route. */
@@ -93,6 +94,7 @@ struct mb_diagnostic {
     bool is_error; /* else a warning */
     unsigned line; /* 0: about no line */
     char *text;
+    char *file; /* that was included; NULL: the file that was given */
 };
 
 struct mb_diagnostics {

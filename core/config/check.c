@@ -1,0 +1,359 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What no single row of a table can tell: names, combinations, routes as a whole. */
+#include "core/config/loader.h"
+#include "core/config/secret.h"
+#include "core/router/names.h"
+
+#include <ctype.h>
+#include <stdlib.h>
+
+#define NAME_MAX_SIZE 100
+#define STREAMS_MAX 1024
+#define STREAM_NAME_SIZE 512
+
+/* Names become parts of the names of groups, queues and files, and of metrics. */
+static void check_name(struct mb_loader *loader, unsigned line, const char *what, const char *name)
+{
+    size_t size = strlen(name);
+    bool is_good = size > 0 && size <= NAME_MAX_SIZE;
+
+    for (size_t i = 0; i < size && is_good; i++)
+        is_good = isalnum((unsigned char)name[i]) || strchr("._-", name[i]) != NULL;
+    if (!is_good)
+        mb_loader_error(loader, line,
+                        "%s \"%.100s\" must be 1 to %d letters, digits, points, dashes and "
+                        "underscores",
+                        what, name, NAME_MAX_SIZE);
+}
+
+void mb_check_bridge(struct mb_loader *loader, const struct mb_settings *settings)
+{
+    if (loader->config->bridge_name != NULL)
+        check_name(loader, mb_settings_line(settings, "name"), "the name of the bridge",
+                   loader->config->bridge_name);
+    if (loader->config->admin != NULL)
+        mb_loader_warning(loader, mb_settings_line(settings, "admin"),
+                          "admin: nothing listens there in this version; SIGUSR1 prints the "
+                          "counters");
+}
+
+/* Options that are dangerous by themselves. */
+static void warn_of_settings(struct mb_loader *loader, const struct mb_settings *settings)
+{
+    for (size_t i = 0; i < settings->table->count; i++) {
+        const struct mb_option *row = &settings->table->rows[i];
+        const struct mb_setting *setting = &settings->rows[i];
+
+        if (!setting->is_set || setting->texts_count == 0)
+            continue;
+        if (row->flags & MB_OPTION_UNSAFE && strcmp(setting->texts[0], "false") != 0)
+            mb_loader_warning(loader, setting->line, "%s is unsafe: %s", row->name, row->doc);
+        if (row->flags & MB_OPTION_IS_SECRET && mb_secret_is_exposed(setting->texts[0]))
+            mb_loader_warning(loader, setting->line,
+                              "%s: everybody on this machine can read %s (chmod o-r)", row->name,
+                              setting->texts[0] + strlen("file:"));
+    }
+}
+
+struct finding_context {
+    struct mb_loader *loader;
+    const struct mb_settings *endpoint;
+    const struct mb_settings *stream; /* NULL: the endpoint alone */
+    const char *owner;
+};
+
+static void on_finding(void *context, const struct mb_finding *finding)
+{
+    struct finding_context *about = context;
+    const struct mb_settings *settings = about->stream != NULL ? about->stream : about->endpoint;
+    unsigned line;
+    size_t index;
+
+    /* An option of the endpoint is spoken of there, however the route came upon it. */
+    if (finding->option != NULL && about->stream != NULL &&
+        mb_settings_find(about->stream->table, finding->option, &index, NULL) != MB_OK &&
+        mb_settings_find(about->endpoint->table, finding->option, &index, NULL) == MB_OK)
+        settings = about->endpoint;
+    line = finding->option != NULL ? mb_settings_line(settings, finding->option) : settings->line;
+    if (finding->is_error)
+        mb_loader_error(about->loader, line, "%s: %s", about->owner, finding->text);
+    else
+        mb_loader_warning(about->loader, line, "%s: %s", about->owner, finding->text);
+}
+
+static struct mb_applied *apply(struct mb_loader *loader, const struct mb_settings *settings)
+{
+    struct mb_applied *applied = NULL;
+    struct mb_error err;
+
+    if (mb_settings_apply(settings, false, &applied, &err) != MB_OK)
+        loader->no_memory = true;
+    return applied;
+}
+
+void mb_check_endpoint(struct mb_loader *loader, const struct mb_config_endpoint *endpoint)
+{
+    struct mb_applied *applied;
+    char owner[160];
+    struct finding_context context = {loader, &endpoint->settings, NULL, owner};
+
+    if (!endpoint->is_sound)
+        return;
+    snprintf(owner, sizeof owner, "endpoint \"%.100s\"", endpoint->name);
+    warn_of_settings(loader, &endpoint->settings);
+    applied = apply(loader, &endpoint->settings);
+    if (applied != NULL && endpoint->backend->validate != NULL)
+        endpoint->backend->validate(mb_applied_struct(applied), MB_ROLE_SOURCE, NULL, false,
+                                    on_finding, &context);
+    mb_applied_destroy(applied);
+}
+
+/* Which of a sink's names change from message to message. */
+static uint64_t templated_names(const struct mb_settings *settings)
+{
+    uint64_t mask = 0;
+
+    for (size_t i = 0; i < settings->table->count; i++) {
+        const struct mb_option *row = &settings->table->rows[i];
+        const char *text = mb_settings_text(settings, row->name);
+        struct mb_template *template = NULL;
+        struct mb_error err;
+
+        if (row->type != MB_OPTION_TEMPLATE || text == NULL ||
+            mb_template_create(text, &template, &err) != MB_OK)
+            continue;
+        if (!mb_template_is_fixed(template))
+            mask |= 1ull << row->slot;
+        mb_template_destroy(template);
+    }
+    return mask;
+}
+
+/* A source or sink with its structs, as the backend gets them. */
+struct party {
+    const struct mb_config_stream *stream;
+    enum mb_role role;
+    struct mb_applied *endpoint;
+    struct mb_applied *options;
+    struct mb_open_params params;
+};
+
+static bool party_init(struct mb_loader *loader, struct party *party,
+                       const struct mb_config_route *route, const struct mb_config_stream *stream,
+                       enum mb_role role)
+{
+    memset(party, 0, sizeof *party);
+    party->stream = stream;
+    party->role = role;
+    party->endpoint = apply(loader, &stream->endpoint->settings);
+    party->options = apply(loader, &stream->settings);
+    if (party->endpoint == NULL || party->options == NULL)
+        return false;
+    party->params = (struct mb_open_params){
+        .struct_size = sizeof party->params,
+        .endpoint = mb_applied_struct(party->endpoint),
+        .options = mb_applied_struct(party->options),
+        .bridge_name = loader->config->bridge_name,
+        .route_name = route->name,
+        .endpoint_name = stream->endpoint->name,
+        .default_group = route->group,
+        .names_templated = role == MB_ROLE_SINK ? templated_names(&stream->settings) : 0,
+        .window_messages = route->window_messages,
+        .window_bytes = (uint64_t)route->window_bytes,
+        .ordered = route->order == MB_ORDER_KEY,
+    };
+    return true;
+}
+
+static void party_release(struct party *party)
+{
+    mb_applied_destroy(party->endpoint);
+    mb_applied_destroy(party->options);
+}
+
+/* The stream of that index that a party names. */
+static bool party_stream(const struct party *party, size_t index, struct mb_stream_record *record)
+{
+    const struct mb_backend *backend = party->stream->endpoint->backend;
+
+    memset(record, 0, sizeof *record);
+    record->struct_size = sizeof *record;
+    return backend->stream != NULL &&
+           backend->stream(party->params.endpoint, party->role, party->params.options,
+                           &party->params, index, record) == MB_OK &&
+           record->name != NULL;
+}
+
+static bool same_endpoint(const struct mb_config_endpoint *a, const struct mb_config_endpoint *b)
+{
+    return a == b || (a->backend == b->backend && mb_settings_equal(&a->settings, &b->settings));
+}
+
+/* Whether what the sink writes comes back through the source; its name goes into name. */
+static bool feeds_itself(const struct party *source, const struct party *sink, char *name,
+                         size_t size)
+{
+    struct mb_stream_record record;
+    uint32_t kind;
+
+    if (!same_endpoint(source->stream->endpoint, sink->stream->endpoint) ||
+        !party_stream(sink, 0, &record))
+        return false;
+    kind = record.kind;
+    snprintf(name, size, "%s", record.name);
+    for (size_t i = 0; i < STREAMS_MAX && party_stream(source, i, &record); i++) {
+        if (record.kind == kind && strcmp(record.name, name) == 0)
+            return true;
+    }
+    return false;
+}
+
+static void validate(struct mb_loader *loader, const struct party *party, const char *route_name)
+{
+    const struct mb_backend *backend = party->stream->endpoint->backend;
+    char owner[160];
+    struct finding_context context = {loader, &party->stream->endpoint->settings,
+                                      &party->stream->settings, owner};
+
+    snprintf(owner, sizeof owner, "route \"%.100s\"", route_name);
+    warn_of_settings(loader, &party->stream->settings);
+    if (backend->validate != NULL)
+        backend->validate(party->params.endpoint, party->role, party->params.options,
+                          party->params.ordered, on_finding, &context);
+}
+
+static void check_lanes(struct mb_loader *loader, const struct party *source,
+                        const struct mb_config_route *route, unsigned line)
+{
+    const struct mb_source_ops *ops = source->stream->endpoint->backend->source;
+    uint64_t traits;
+
+    if (route->lanes == 1 || route->order != MB_ORDER_KEY || ops->traits == NULL)
+        return;
+    traits = ops->traits(source->params.endpoint, source->params.options);
+    if (!(traits & MB_SOURCE_DIVIDES_BY_KEY))
+        mb_loader_error(loader, line,
+                        "lanes = %u: the source at endpoint \"%s\" gives each message to any "
+                        "consumer, so several lanes would break the order of a key; use lanes = 1 "
+                        "or order = \"none\"",
+                        route->lanes, source->stream->endpoint->name);
+}
+
+static void check_parties(struct mb_loader *loader, const struct mb_config_route *route,
+                          const struct mb_settings *settings)
+{
+    size_t sinks_count = route->to_count + (route->dead_letter != NULL);
+    struct party source;
+    struct party sink;
+    char name[STREAM_NAME_SIZE];
+
+    for (size_t i = 0; i < sinks_count && !loader->no_memory; i++) {
+        const struct mb_config_stream *to = i < route->to_count ? &route->to[i] : route->dead_letter;
+
+        if (party_init(loader, &sink, route, to, MB_ROLE_SINK))
+            validate(loader, &sink, route->name);
+        for (size_t k = 0; k < route->from_count && !loader->no_memory; k++) {
+            if (party_init(loader, &source, route, &route->from[k], MB_ROLE_SOURCE) &&
+                feeds_itself(&source, &sink, name, sizeof name))
+                mb_loader_error(loader, to->line,
+                                "%s of route \"%s\" writes to \"%.200s\", which the route reads: "
+                                "messages would go round for ever",
+                                i < route->to_count ? "to" : "dead_letter", route->name, name);
+            party_release(&source);
+        }
+        party_release(&sink);
+    }
+    for (size_t k = 0; k < route->from_count && !loader->no_memory; k++) {
+        if (party_init(loader, &source, route, &route->from[k], MB_ROLE_SOURCE)) {
+            validate(loader, &source, route->name);
+            check_lanes(loader, &source, route, mb_settings_line(settings, "lanes"));
+        }
+        party_release(&source);
+    }
+}
+
+static void check_same(struct mb_loader *loader, const struct mb_config_route *route,
+                       const struct mb_config_stream *streams, size_t count, const char *what)
+{
+    for (size_t i = 1; i < count; i++) {
+        for (size_t k = 0; k < i; k++) {
+            if (same_endpoint(streams[i].endpoint, streams[k].endpoint) &&
+                mb_settings_equal(&streams[i].settings, &streams[k].settings))
+                mb_loader_error(loader, streams[i].line,
+                                "route \"%s\" has the same %s twice; the other is in line %u",
+                                route->name, what, streams[k].line & MB_LINE_MASK);
+        }
+    }
+}
+
+static void check_policies(struct mb_loader *loader, const struct mb_config_route *route,
+                           const struct mb_settings *settings)
+{
+    if (route->delivery == MB_EFFECTIVELY_ONCE)
+        mb_loader_error(loader, mb_settings_line(settings, "delivery"),
+                        "delivery = \"effectively-once\" is not yet available: no sink of this "
+                        "version stores the source's position together with the messages; "
+                        "\"at-least-once\" is, and repeats at most one window after a crash");
+    if (mb_settings_text(settings, "on_reject") != NULL &&
+        route->on_reject == MB_REJECT_DEAD_LETTER && route->dead_letter == NULL)
+        mb_loader_error(loader, mb_settings_line(settings, "on_reject"),
+                        "on_reject = \"dead-letter\" needs a dead_letter = { endpoint = …; … }; in "
+                        "route \"%s\"",
+                        route->name);
+    if (route->retry_initial_ms > route->retry_max_ms)
+        mb_loader_error(loader, mb_settings_line(settings, "retry.initial"),
+                        "retry.initial is longer than retry.max");
+    if (route->on_loss == MB_LOSS_CONTINUE)
+        mb_loader_warning(loader, mb_settings_line(settings, "on_loss"),
+                          "on_loss = \"continue\": what the source has lost is counted and passed "
+                          "over");
+    if (route->dead_letter != NULL && route->on_reject == MB_REJECT_STOP)
+        mb_loader_warning(loader, mb_settings_line(settings, "on_reject"),
+                          "on_reject = \"stop\": the dead_letter of route \"%s\" is never used",
+                          route->name);
+}
+
+void mb_check_route(struct mb_loader *loader, size_t index)
+{
+    const struct mb_config_route *route = &loader->config->routes[index];
+    const struct mb_route_draft *draft = &loader->drafts[index];
+    bool endpoints_sound = true;
+
+    if (draft->settings.table == NULL || route->name == NULL)
+        return;
+    if (mb_settings_text(&draft->settings, "name") != NULL)
+        check_name(loader, mb_settings_line(&draft->settings, "name"), "the name of a route",
+                   route->name);
+    check_policies(loader, route, &draft->settings);
+    if (!draft->is_sound)
+        return;
+    for (size_t i = 0; i < route->from_count; i++)
+        endpoints_sound &= route->from[i].endpoint->is_sound;
+    for (size_t i = 0; i < route->to_count; i++)
+        endpoints_sound &= route->to[i].endpoint->is_sound;
+    if (route->dead_letter != NULL)
+        endpoints_sound &= route->dead_letter->endpoint->is_sound;
+    if (!endpoints_sound)
+        return;
+    check_same(loader, route, route->from, route->from_count, "source");
+    check_same(loader, route, route->to, route->to_count, "sink");
+    check_parties(loader, route, &draft->settings);
+}
+
+void mb_check_names(struct mb_loader *loader)
+{
+    const struct mb_config *config = loader->config;
+
+    for (size_t i = 1; i < config->routes_count; i++) {
+        const char *name = config->routes[i].name;
+
+        for (size_t k = 0; k < i && name != NULL && name[0] != '\0'; k++) {
+            if (config->routes[k].name == NULL || strcmp(config->routes[k].name, name) != 0)
+                continue;
+            mb_loader_error(loader, mb_settings_line(&loader->drafts[i].settings, "name"),
+                            "there is another route \"%.100s\", in line %u", name,
+                            config->routes[k].line & MB_LINE_MASK);
+            break;
+        }
+    }
+}
