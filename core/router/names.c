@@ -8,7 +8,7 @@
 #include <stdlib.h>
 
 #define PARTS_MAX     32u
-#define NAME_SIZE_MAX 4096u /* of a rendered name; every platform's limit but Redis's is lower */
+#define NAME_SIZE_MAX 4096u /* of a rendered name */
 #define NUMBER_SIZE   12u   /* a partition as decimal text */
 #define WRITTEN_SIZE  64u   /* as much of an unknown part's name as a suggestion needs */
 
