@@ -95,6 +95,9 @@ class RabbitBroker(Broker):
         self._plugins = self.workdir / "enabled_plugins"
         self._plugins.write_text(f"[{','.join(plugins)}].\n")
         self._pid_file = self.workdir / "pid"
+        # A bare system may have no /etc/hosts that says where localhost is.
+        self._inetrc = self.workdir / "inetrc"
+        self._inetrc.write_text('{host, {127,0,0,1}, ["localhost"]}.\n{lookup, [file, native]}.\n')
 
     def _env(self):
         inherited = {name: value for name, value in os.environ.items()
@@ -104,6 +107,7 @@ class RabbitBroker(Broker):
             "HOME": str(self._home),
             "ERL_EPMD_PORT": str(self._epmd_port),
             "ERL_EPMD_ADDRESS": "127.0.0.1",
+            "ERL_INETRC": str(self._inetrc),
             "RABBITMQ_NODENAME": self.node,
             "RABBITMQ_MNESIA_BASE": str(self.workdir / "db"),
             "RABBITMQ_LOG_BASE": str(self.workdir),
