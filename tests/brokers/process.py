@@ -98,8 +98,13 @@ def is_gone(pid, start):
     """True if the process has ended, whether or not its parent has noticed."""
     if start_time(pid) != start:
         return True
-    with open(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as stat:
-        return stat.read().rpartition(")")[2].split()[0] in "ZX"
+    try:
+        with open(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as stat:
+            fields = stat.read().rpartition(")")[2].split()
+    except OSError:
+        return True
+    # Its other threads, and with them its sockets, may outlive the first one for a moment.
+    return fields[0] in "ZX" and int(fields[17]) <= 1
 
 
 def _tell_guardian(line):
