@@ -2,7 +2,6 @@
 /* What no single row of a table can tell: names, combinations, routes as a whole. */
 #include "core/config/loader.h"
 #include "core/config/secret.h"
-#include "core/router/names.h"
 
 #include <ctype.h>
 #include <stdlib.h>
@@ -108,27 +107,6 @@ void mb_check_endpoint(struct mb_loader *loader, const struct mb_config_endpoint
     mb_applied_destroy(applied);
 }
 
-/* Which of a sink's names change from message to message. */
-static uint64_t templated_names(const struct mb_settings *settings)
-{
-    uint64_t mask = 0;
-
-    for (size_t i = 0; i < settings->table->count; i++) {
-        const struct mb_option *row = &settings->table->rows[i];
-        const char *text = mb_settings_text(settings, row->name);
-        struct mb_template *template = NULL;
-        struct mb_error err;
-
-        if (row->type != MB_OPTION_TEMPLATE || text == NULL ||
-            mb_template_create(text, &template, &err) != MB_OK)
-            continue;
-        if (!mb_template_is_fixed(template))
-            mask |= 1ull << row->slot;
-        mb_template_destroy(template);
-    }
-    return mask;
-}
-
 /* A source or sink with its structs, as the backend gets them. */
 struct party {
     const struct mb_config_stream *stream;
@@ -157,7 +135,7 @@ static bool party_init(struct mb_loader *loader, struct party *party,
         .route_name = route->name,
         .endpoint_name = stream->endpoint->name,
         .default_group = route->group,
-        .names_templated = role == MB_ROLE_SINK ? templated_names(&stream->settings) : 0,
+        .names_templated = role == MB_ROLE_SINK ? mb_settings_templated(&stream->settings) : 0,
         .window_messages = route->window_messages,
         .window_bytes = (uint64_t)route->window_bytes,
         .ordered = route->order == MB_ORDER_KEY,

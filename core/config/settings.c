@@ -340,6 +340,26 @@ unsigned mb_settings_line(const struct mb_settings *settings, const char *name)
     return settings->rows[index].line;
 }
 
+uint64_t mb_settings_templated(const struct mb_settings *settings)
+{
+    uint64_t mask = 0;
+
+    for (size_t i = 0; i < settings->table->count; i++) {
+        const struct mb_option *row = &settings->table->rows[i];
+        const char *text = mb_settings_text(settings, row->name);
+        struct mb_template *template = NULL;
+        struct mb_error err;
+
+        if (row->type != MB_OPTION_TEMPLATE || text == NULL ||
+            mb_template_create(text, &template, &err) != MB_OK)
+            continue;
+        if (!mb_template_is_fixed(template))
+            mask |= 1ull << row->slot;
+        mb_template_destroy(template);
+    }
+    return mask;
+}
+
 bool mb_settings_equal(const struct mb_settings *a, const struct mb_settings *b)
 {
     if (a->table != b->table)

@@ -54,6 +54,9 @@ void mb_applied_destroy(struct mb_applied *applied); /* overwrites secrets; NULL
 /* Line of a row that is set, by name; else the line of the settings. */
 unsigned mb_settings_line(const struct mb_settings *settings, const char *name);
 
+/* Bit s is set if the TEMPLATE row of slot s changes from message to message. */
+uint64_t mb_settings_templated(const struct mb_settings *settings);
+
 /* "true or false", "a duration such as \"10s\"", …: what a row takes, for messages and help. */
 const char *mb_option_expects(const struct mb_option *row, char *buffer, size_t size);
 
