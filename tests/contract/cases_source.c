@@ -70,7 +70,8 @@ static void expect_rest(struct options *options, const unsigned char *done, cons
 
     for (size_t i = 0; i < COUNT; i++)
         rest += done[i] == 0 ? 1 : 0;
-    if (reader_open(&reader, options, rest)) {
+    if (reader_open(&reader, options, 0)) {
+        source_take(&reader.source, rest);
         source_take_quiet(&reader.source);
         for (size_t i = 0; i < reader.taken->count; i++) {
             uint64_t number = reader.taken->numbers[i];
