@@ -19,31 +19,31 @@ struct mb_tls_options {
 };
 
 /* Rows for an endpoint table whose struct type has a member of struct mb_tls_options. */
-#define MB_TLS_OPTION_ROWS(type, member)                                                           \
+#define MB_TLS_OPTION_ROWS(owner, member)                                                          \
     {.name = "tls",                                                                                \
      .type = MB_OPTION_BOOL,                                                                       \
-     .offset = offsetof(type, member) + offsetof(struct mb_tls_options, enabled),                  \
+     .offset = offsetof(owner, member) + offsetof(struct mb_tls_options, enabled),                 \
      .default_text = "false",                                                                      \
      .doc = "Use TLS. A group of tls options turns it on."},                                       \
         {.name = "tls.ca",                                                                         \
          .type = MB_OPTION_STRING,                                                                 \
-         .offset = offsetof(type, member) + offsetof(struct mb_tls_options, ca),                   \
+         .offset = offsetof(owner, member) + offsetof(struct mb_tls_options, ca),                  \
          .doc = "File of trusted certificates (PEM). Unset: the system's."},                       \
         {.name = "tls.cert",                                                                       \
          .type = MB_OPTION_STRING,                                                                 \
-         .offset = offsetof(type, member) + offsetof(struct mb_tls_options, cert),                 \
+         .offset = offsetof(owner, member) + offsetof(struct mb_tls_options, cert),                \
          .doc = "File of the client's certificate chain (PEM), for mutual TLS."},                  \
         {.name = "tls.key",                                                                        \
          .type = MB_OPTION_STRING,                                                                 \
-         .offset = offsetof(type, member) + offsetof(struct mb_tls_options, key),                  \
+         .offset = offsetof(owner, member) + offsetof(struct mb_tls_options, key),                 \
          .doc = "File of the client's private key (PEM), for mutual TLS."},                        \
         {.name = "tls.server_name",                                                                \
          .type = MB_OPTION_STRING,                                                                 \
-         .offset = offsetof(type, member) + offsetof(struct mb_tls_options, server_name),          \
+         .offset = offsetof(owner, member) + offsetof(struct mb_tls_options, server_name),         \
          .doc = "The name that the server's certificate must have. Unset: the host."},             \
     {                                                                                              \
         .name = "tls.unsafe_no_verify", .type = MB_OPTION_BOOL, .flags = MB_OPTION_UNSAFE,         \
-        .offset = offsetof(type, member) + offsetof(struct mb_tls_options, unsafe_no_verify),      \
+        .offset = offsetof(owner, member) + offsetof(struct mb_tls_options, unsafe_no_verify),     \
         .default_text = "false", .doc = "Accept any certificate and name: anybody on the path can read and change messages." \
     }
 
