@@ -365,10 +365,18 @@ bool source_take(struct tested_source *source, uint64_t count)
     return false;
 }
 
+static bool has_started(void *context)
+{
+    return source_scopes(context, SCOPE_STARTED) > 0;
+}
+
 void source_take_quiet(struct tested_source *source)
 {
     struct wanted wanted = {source, 0};
 
+    /* Quiet counts from when something could come: joining a group takes its time. */
+    if (!sources_run(&source, 1, source->contract->timeout_ms, has_started, source))
+        check_fail(&source->contract->check, "no scope was assigned");
     do
         wanted.count = source->count + 1;
     while (sources_run(&source, 1, source->contract->quiet_ms, has_come, &wanted));

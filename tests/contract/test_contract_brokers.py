@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The contract suite on the backends that need a broker, with real ones."""
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def build_dir():
+    """The build tree of the bridge under test."""
+    bridge = os.environ.get("MBRIDGE")
+    return Path(bridge).resolve().parent.parent if bridge else ROOT / "build" / "release"
+
+
+def run_suite(module, *arguments, timeout=600):
+    build = build_dir()
+    program = build / "tests" / "test_contract"
+    path = build / "lib" / "mbridge" / f"{module}.so"
+    if not program.exists():
+        pytest.skip(f"{program} is not built")
+    assert path.exists(), f"{path} is missing"
+    done = subprocess.run([program, "--module", path, *arguments], capture_output=True, text=True,
+                          timeout=timeout)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def each(option, *settings):
+    return [part for setting in settings for part in (option, setting)]
+
+
+WAITS = ["--timeout", "20000", "--quiet", "1500"]
+
+
+def test_kafka(kafka):
+    run_suite("kafka", *WAITS,
+              *each("--endpoint", f"brokers={kafka.bootstrap}"),
+              *each("--source", "topic={stream}"),
+              *each("--sink", "topic={stream}"),
+              "--bad-endpoint", "brokers=127.0.0.1:1",
+              "--carries", "key,empty-key,null-body,duplicate-headers")
+
+
+def test_amqp091_queue(rabbit):
+    run_suite("amqp091", *WAITS,
+              *each("--endpoint", f"uri={rabbit.uri}"),
+              *each("--source", "queue={stream}"),
+              *each("--sink", "queue={stream}"),
+              "--bad-endpoint", "uri=amqp://guest:wrong@127.0.0.1:1/%2F",
+              "--carries", "typed-headers,properties,redelivered")
