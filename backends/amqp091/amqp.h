@@ -1,0 +1,310 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The AMQP 0-9-1 backend (RabbitMQ). rabbitmq-c connects, does TLS and logs in; in the message path
+ * every frame, copy and system call is ours: one recv for many deliveries, one send for many
+ * publishes.
+ *
+ * Life of a connection: amqp_client_open (blocking, connector thread) … amqp_client_call for the
+ * set-up … then only the non-blocking amqp_client_read, amqp_client_write, amqp_client_service on
+ * the lane's thread … amqp_client_close (connector thread).
+ */
+#ifndef AMQP091_AMQP_H
+#define AMQP091_AMQP_H
+
+#include "amqp_wire.h"
+
+#include <kit/text.h>
+#include <kit/tls.h>
+#include <mbridge/backend.h>
+
+#define AMQP_PLATFORM       "amqp091"
+#define AMQP_FRAME_OVERHEAD 8u
+#define AMQP_FRAME_MAX      131072u
+#define AMQP_SHORTSTR_MAX   255u
+/* Frames are collected up to this size before they are written. */
+#define AMQP_WRITE_SIZE   65536u
+#define AMQP_CHANNELS_MAX 256u
+
+/* The settings, filled by the option tables. */
+
+struct amqp_endpoint {
+    const char *uri;
+    const char *host;
+    int64_t port;
+    const char *vhost;
+    const char *username;
+    const char *password;
+    int64_t heartbeat_ms;
+    struct mb_tls_options tls;
+};
+
+struct amqp_source_options {
+    const char *queue;
+    struct mb_strings queues;
+    const char *exchange;
+    struct mb_strings binding_keys;
+    struct mb_strings arguments;
+    int64_t prefetch;
+};
+
+struct amqp_sink_options {
+    const char *queue;       /* template */
+    const char *exchange;    /* template */
+    const char *routing_key; /* template */
+    int64_t queue_type;      /* 0 classic, 1 quorum, 2 stream */
+    int64_t max_message_size;
+    bool mandatory;
+    bool persistent;
+};
+
+enum amqp_name_slot { AMQP_NAME_QUEUE = 0, AMQP_NAME_EXCHANGE = 1, AMQP_NAME_ROUTING_KEY = 2 };
+
+/* An endpoint with its URI taken apart and its defaults applied. */
+struct amqp_address {
+    char host[256];
+    char vhost[256];
+    char username[256];
+    char password[1024];
+    int port;
+    bool tls;
+    bool external; /* SASL EXTERNAL: the certificate says who we are */
+};
+
+/* MB_INVALID with err->text if the endpoint names no address. */
+enum mb_status amqp_address_resolve(const struct amqp_endpoint *endpoint,
+                                    struct amqp_address *ret_address, struct mb_error *err);
+
+/* Frames in (amqp_reader.c): pure, no I/O. */
+
+enum amqp_event_kind {
+    AMQP_EVENT_NONE = 0, /* more input is needed */
+    AMQP_EVENT_METHOD = 1,
+    AMQP_EVENT_CONTENT = 2, /* a method with its whole content */
+    AMQP_EVENT_BAD = 3,     /* the input is no AMQP 0-9-1 */
+    AMQP_EVENT_NO_MEMORY = 4
+};
+
+/* The slices point into the reader, valid until its next call. */
+struct amqp_event {
+    enum amqp_event_kind kind;
+    uint16_t channel;
+    uint32_t method;           /* enum amqp_method */
+    struct mb_slice arguments; /* behind the method's id */
+    struct mb_slice header;    /* CONTENT: property flags and properties */
+    struct mb_slice body;
+};
+
+/* A content that does not lie in one piece in the input: larger than a frame, or other channels'
+ * frames between its own. */
+struct amqp_assembly {
+    unsigned char *data;
+    size_t capacity;
+    size_t size;
+    size_t arguments_size;
+    size_t header_size;
+    uint64_t body_size;
+    uint32_t method;
+    bool active;
+    bool has_header;
+};
+
+struct amqp_reader {
+    const struct mb_host *host;
+    unsigned char *data;
+    size_t start;
+    size_t end;
+    size_t capacity;
+    uint32_t frame_max;
+    uint64_t body_max;
+    struct amqp_assembly *assemblies; /* by channel, from 1 */
+    uint32_t channels;
+    struct amqp_assembly *handed_out;
+};
+
+enum mb_status amqp_reader_init(struct amqp_reader *reader, const struct mb_host *host,
+                                uint32_t channels, uint32_t frame_max);
+void amqp_reader_release(struct amqp_reader *reader);
+/* Where the next input goes; *ret_size may be 0: the reader is full. Ends the slices' life. */
+unsigned char *amqp_reader_room(struct amqp_reader *reader, size_t *ret_size);
+void amqp_reader_filled(struct amqp_reader *reader, size_t size);
+enum amqp_event_kind amqp_reader_next(struct amqp_reader *reader, struct amqp_event *ret_event);
+
+/* Frames out (amqp_frame.c): pure, no I/O. */
+
+unsigned char *amqp_frame_begin(struct amqp_writer *writer, unsigned type, unsigned channel);
+void amqp_frame_end(struct amqp_writer *writer, unsigned char *frame);
+unsigned char *amqp_method_begin(struct amqp_writer *writer, unsigned channel, uint32_t method);
+/* Whole frames of methods. */
+void amqp_frame_simple(struct amqp_writer *writer, unsigned channel, uint32_t method);
+void amqp_frame_heartbeat(struct amqp_writer *writer);
+void amqp_frame_close(struct amqp_writer *writer, unsigned channel, uint32_t method);
+void amqp_frame_publish(struct amqp_writer *writer, unsigned channel, struct mb_slice exchange,
+                        struct mb_slice routing_key, bool mandatory);
+void amqp_frame_ack(struct amqp_writer *writer, unsigned channel, uint64_t tag,
+                    enum mb_outcome outcome);
+struct amqp_queue_declaration {
+    struct mb_slice name;
+    const struct mb_pair *arguments;
+    size_t arguments_count;
+    bool passive;
+    bool durable;
+    bool exclusive;
+};
+void amqp_frame_queue_declare(struct amqp_writer *writer, unsigned channel,
+                              const struct amqp_queue_declaration *declaration);
+void amqp_frame_exchange_passive(struct amqp_writer *writer, unsigned channel,
+                                 struct mb_slice exchange);
+void amqp_frame_bind(struct amqp_writer *writer, unsigned channel, struct mb_slice queue,
+                     struct mb_slice exchange, struct mb_slice key);
+void amqp_frame_qos(struct amqp_writer *writer, unsigned channel, unsigned prefetch);
+void amqp_frame_consume(struct amqp_writer *writer, unsigned channel, struct mb_slice queue,
+                        bool exclusive, const struct mb_strings *arguments);
+/* A table of "name=value" texts: numbers as l, true and false as t, the rest as S. */
+void amqp_put_settings(struct amqp_writer *writer, const struct mb_pair *pairs, size_t count);
+
+/* Field tables (amqp_table.c): pure. */
+
+/* What natural values could not carry: what the sidecar will hold and what counts as degraded. */
+enum amqp_loss {
+    AMQP_LOSS_HEADER_NAME = 1u << 0,
+    AMQP_LOSS_HEADER_REPEATED = 1u << 1,
+    AMQP_LOSS_HEADER_TYPE = 1u << 2,
+    AMQP_LOSS_HEADER_VALUE = 1u << 3,
+    AMQP_LOSS_HEADER_SECTION = 1u << 4,
+    AMQP_LOSS_USER_ID = 1u << 5,
+    AMQP_LOSS_TO = 1u << 6,
+    AMQP_LOSS_EXPIRES_AT = 1u << 7,
+    AMQP_LOSS_GROUP = 1u << 8,
+    AMQP_LOSS_TIMESTAMP = 1u << 9,
+    AMQP_LOSS_PROPERTY_SIZE = 1u << 10,
+    AMQP_LOSS_ID_TYPE = 1u << 11,
+    AMQP_LOSS_REPLY_TO = 1u << 12,
+    AMQP_LOSS_BODY_KIND = 1u << 13
+};
+
+/* Decodes one table's content into headers in the arena. *ret_rest is what could not be parsed
+ * (an unknown tag), else empty. MB_NO_MEMORY, else MB_OK. */
+enum mb_status amqp_table_decode(struct mb_slice table, struct mb_arena *arena,
+                                 struct mb_header **ret_headers, uint32_t *ret_count,
+                                 struct mb_slice *ret_rest);
+/* Writes a tag and the value. verbatim: the value came from this platform. False: it has no
+ * natural form here, and nothing was written. */
+bool amqp_put_value(struct amqp_writer *writer, const struct mb_value *value, bool verbatim,
+                    struct mb_text *scratch, uint32_t *losses);
+void amqp_put_name_text(struct amqp_writer *writer, const char *name, char tag,
+                        struct mb_slice text);
+
+/* Messages (amqp_map.c): pure. */
+
+#define AMQP_HEADER_KEY  "x-opt-mbridge-key"
+#define AMQP_HEADER_NULL "x-opt-mbridge-null"
+#define AMQP_HEADER_ID   "x-opt-mbridge-id"
+#define AMQP_HEADER_PATH "x-opt-mbridge-path"
+#define AMQP_HEADER_REST "x-opt-mbridge-headers"
+
+/* A delivery becomes a message; scope and epoch are left to the caller. reads_stream: the offset
+ * header is the message's position. MB_NO_MEMORY; MB_INVALID: the delivery is malformed. */
+enum mb_status amqp_message_decode(const struct amqp_event *delivery, bool reads_stream,
+                                   struct mb_arena *arena, struct mb_message *message);
+
+struct amqp_encoding {
+    const char *username; /* the only user-id that the broker takes from us */
+    bool named_exchange;  /* else the key becomes a header */
+    bool persistent;      /* for messages that do not say */
+    uint8_t provenance;   /* enum mb_provenance */
+    struct mb_text *scratch;
+};
+
+/* The body as bytes; JSON of structured bodies is made in body_text. */
+struct mb_slice amqp_body_of(const struct mb_message *message, struct mb_text *body_text);
+/* Writes class, weight, body size, flags and properties: a content header's payload. */
+void amqp_put_header(struct amqp_writer *writer, const struct mb_message *message,
+                     uint64_t body_size, const struct amqp_encoding *encoding, uint32_t *losses);
+
+/* A connection (amqp_connect.c, amqp_client.c). */
+
+struct amqp_client {
+    const struct mb_host *host;
+    void *connection; /* amqp_connection_state_t */
+    void *ssl;        /* SSL *, NULL without TLS */
+    int fd;
+    struct amqp_reader reader;
+    unsigned char *out;
+    size_t out_start;
+    size_t out_end;
+    size_t out_capacity;
+    uint32_t frame_max;
+    uint32_t channels;
+    int64_t heartbeat_ms;
+    int64_t received_ms; /* when the last input came */
+    int64_t sent_ms;
+    bool wants_write; /* the socket was full */
+    bool unread;      /* the last read stopped before the socket was empty */
+    bool blocked;
+    bool was_blocked;    /* what the core knows */
+    bool closed_by_peer; /* connection.close came: it awaits close-ok and nothing else */
+    bool channel_closed; /* by the broker */
+    bool broken;
+    char blocked_reason[128];
+    char name[320]; /* "host:port", for texts */
+    char vhost[256];
+    char username[256];
+    char identity[400];
+    char tls_failure[200];
+    char server_name[256]; /* to send and verify */
+};
+
+enum mb_status amqp_client_open(const struct mb_open_params *params,
+                                const struct amqp_endpoint *endpoint, uint32_t channels,
+                                size_t out_size, struct amqp_client **ret_client,
+                                struct mb_error *err);
+/* Closes in order (channels first, so that the broker has taken every acknowledgement before the
+ * connection goes) within wait_ms, then frees. NULL allowed. */
+void amqp_client_close(struct amqp_client *client, uint32_t wait_ms);
+
+/* The orderly part of close. */
+void amqp_client_shut(struct amqp_client *client, uint32_t wait_ms);
+
+/* For the set-up: writes what is buffered and waits for the answer on the channel. Its arguments
+ * stay valid until the next call. MB_DISCONNECTED, MB_TIMEOUT, or the broker's refusal
+ * (amqp_refusal). The channel of a refusal is closed and may be opened again. */
+enum mb_status amqp_client_call(struct amqp_client *client, unsigned channel, uint32_t answer,
+                                int64_t deadline_ms, struct mb_slice *ret_arguments,
+                                struct mb_error *err);
+
+/* A writer over the free part of the output; commit takes over what was written. */
+struct amqp_writer amqp_client_writer(struct amqp_client *client);
+bool amqp_client_commit(struct amqp_client *client, const struct amqp_writer *writer);
+static inline size_t amqp_client_buffered(const struct amqp_client *client)
+{
+    return client->out_end - client->out_start;
+}
+
+/* MB_OK: all is written. MB_AGAIN: some remains. */
+enum mb_status amqp_client_write(struct amqp_client *client, struct mb_error *err);
+/* MB_OK: something came. MB_AGAIN: nothing is there, or the reader is full. */
+enum mb_status amqp_client_read(struct amqp_client *client, struct mb_error *err);
+/* Heartbeats both ways, and output that waits. */
+enum mb_status amqp_client_service(struct amqp_client *client, struct mb_error *err);
+void amqp_client_fds(const struct amqp_client *client, struct mb_wait *wait);
+/* What is common to source and sink: close, blocked, unblocked. MB_OK if it is none of them or has
+ * been dealt with. */
+enum mb_status amqp_client_method(struct amqp_client *client, const struct amqp_event *event,
+                                  struct mb_error *err);
+/* Tells the core of connection.blocked and its end. */
+void amqp_client_tell_blocked(struct amqp_client *client);
+enum mb_status amqp_client_fail(struct amqp_client *client, struct mb_error *err,
+                                const char *reason, const char *text);
+/* close methods: fills err from code and text of their arguments. */
+enum mb_status amqp_refusal(const struct amqp_client *client, uint32_t method,
+                            struct mb_slice arguments, struct mb_error *err);
+/* Text of at most size-1 printable bytes. */
+void amqp_text_of(char *buffer, size_t size, struct mb_slice text);
+
+void *amqp_alloc_zero(const struct mb_host *host, size_t size);
+
+extern const struct mb_source_ops amqp_source_ops;
+extern const struct mb_sink_ops amqp_sink_ops;
+extern const struct mb_describe_ops amqp_describe_ops;
+
+#endif

@@ -1,0 +1,496 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Input and output of a connection that is logged in. Nothing here blocks but call and close. */
+#include "amqp.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <sys/socket.h>
+#ifdef AMQP_WITH_TLS
+#include <openssl/err.h>
+#include <openssl/ssl.h>
+#endif
+
+/* How much one read takes at most before the others in the lane have their turn. */
+#define READ_SIZE_MAX (256u * 1024u)
+
+static int64_t now_ms(const struct amqp_client *client)
+{
+    return client->host->monotonic_ms(client->host->context);
+}
+
+void *amqp_alloc_zero(const struct mb_host *host, size_t size)
+{
+    void *memory = host->alloc(host->context, size);
+
+    if (memory != NULL)
+        memset(memory, 0, size);
+    return memory;
+}
+
+void amqp_text_of(char *buffer, size_t size, struct mb_slice text)
+{
+    const unsigned char *at = text.data;
+    size_t length = 0;
+
+    while (length + 1 < size && length < text.size) {
+        buffer[length] = at[length] >= ' ' && at[length] != 0x7f ? (char)at[length] : '.';
+        length++;
+    }
+    buffer[length] = '\0';
+}
+
+enum mb_status amqp_client_fail(struct amqp_client *client, struct mb_error *err,
+                                const char *reason, const char *text)
+{
+    client->broken = true;
+    return mb_error_set(err, MB_DISCONNECTED, MB_CAUSE_CONNECTION, reason, "%s: %s", client->name,
+                        text);
+}
+
+enum transfer { TRANSFER_DONE, TRANSFER_WAIT, TRANSFER_FAILED };
+
+#ifdef AMQP_WITH_TLS
+static enum transfer tls_result(struct amqp_client *client, int result, struct mb_error *err)
+{
+    unsigned long code;
+    char text[160];
+
+    switch (SSL_get_error(client->ssl, result)) {
+    case SSL_ERROR_WANT_READ:
+        return TRANSFER_WAIT;
+    case SSL_ERROR_WANT_WRITE:
+        client->wants_write = true;
+        return TRANSFER_WAIT;
+    case SSL_ERROR_ZERO_RETURN:
+        amqp_client_fail(client, err, "closed", "the broker closed the connection");
+        return TRANSFER_FAILED;
+    case SSL_ERROR_SYSCALL:
+        amqp_client_fail(client, err, "closed",
+                         errno != 0 ? strerror(errno) : "the broker closed the connection");
+        return TRANSFER_FAILED;
+    default:
+        code = ERR_get_error();
+        ERR_error_string_n(code, text, sizeof text);
+        amqp_client_fail(client, err, "tls", client->tls_failure[0] ? client->tls_failure : text);
+        return TRANSFER_FAILED;
+    }
+}
+#endif
+
+static enum transfer receive(struct amqp_client *client, void *data, size_t size, size_t *ret_size,
+                             struct mb_error *err)
+{
+    ssize_t got;
+
+#ifdef AMQP_WITH_TLS
+    if (client->ssl != NULL) {
+        int result;
+
+        ERR_clear_error();
+        errno = 0;
+        result = SSL_read(client->ssl, data, size > INT32_MAX ? INT32_MAX : (int)size);
+        if (result <= 0)
+            return tls_result(client, result, err);
+        *ret_size = (size_t)result;
+        return TRANSFER_DONE;
+    }
+#endif
+    do
+        got = recv(client->fd, data, size, MSG_DONTWAIT);
+    while (got < 0 && errno == EINTR);
+    if (got > 0) {
+        *ret_size = (size_t)got;
+        return TRANSFER_DONE;
+    }
+    if (got < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
+        return TRANSFER_WAIT;
+    amqp_client_fail(client, err, "closed",
+                     got < 0 ? strerror(errno) : "the broker closed the connection");
+    return TRANSFER_FAILED;
+}
+
+static enum transfer transmit(struct amqp_client *client, const void *data, size_t size,
+                              size_t *ret_size, struct mb_error *err)
+{
+    ssize_t sent;
+
+#ifdef AMQP_WITH_TLS
+    if (client->ssl != NULL) {
+        int result;
+
+        ERR_clear_error();
+        errno = 0;
+        result = SSL_write(client->ssl, data, size > INT32_MAX ? INT32_MAX : (int)size);
+        if (result <= 0)
+            return tls_result(client, result, err);
+        *ret_size = (size_t)result;
+        return TRANSFER_DONE;
+    }
+#endif
+    do
+        sent = send(client->fd, data, size, MSG_DONTWAIT | MSG_NOSIGNAL);
+    while (sent < 0 && errno == EINTR);
+    if (sent >= 0) {
+        *ret_size = (size_t)sent;
+        return TRANSFER_DONE;
+    }
+    if (errno == EAGAIN || errno == EWOULDBLOCK) {
+        client->wants_write = true;
+        return TRANSFER_WAIT;
+    }
+    amqp_client_fail(client, err, "closed", strerror(errno));
+    return TRANSFER_FAILED;
+}
+
+enum mb_status amqp_client_write(struct amqp_client *client, struct mb_error *err)
+{
+    while (client->out_start < client->out_end) {
+        size_t sent = 0;
+
+        switch (transmit(client, client->out + client->out_start,
+                         client->out_end - client->out_start, &sent, err)) {
+        case TRANSFER_DONE:
+            client->out_start += sent;
+            client->sent_ms = now_ms(client);
+            break;
+        case TRANSFER_WAIT:
+            return MB_AGAIN;
+        case TRANSFER_FAILED:
+            return MB_DISCONNECTED;
+        }
+    }
+    client->out_start = 0;
+    client->out_end = 0;
+    client->wants_write = false;
+    return MB_OK;
+}
+
+enum mb_status amqp_client_read(struct amqp_client *client, struct mb_error *err)
+{
+    size_t total = 0;
+
+    for (;;) {
+        size_t size;
+        size_t got = 0;
+        unsigned char *room = amqp_reader_room(&client->reader, &size);
+
+        if (size == 0 || total >= READ_SIZE_MAX) {
+            client->unread = true;
+            break;
+        }
+        switch (receive(client, room, size, &got, err)) {
+        case TRANSFER_DONE:
+            amqp_reader_filled(&client->reader, got);
+            total += got;
+            /* Less than there was room for: the socket is empty. Not so with TLS records. */
+            if (got == size || client->ssl != NULL)
+                continue;
+            client->unread = false;
+            break;
+        case TRANSFER_WAIT:
+            client->unread = false;
+            break;
+        case TRANSFER_FAILED:
+            /* What came before the end is handed out first; the next read finds the end again. */
+            if (total > 0)
+                client->broken = false;
+            else
+                return MB_DISCONNECTED;
+            break;
+        }
+        break;
+    }
+    if (total == 0)
+        return MB_AGAIN;
+    client->received_ms = now_ms(client);
+    return MB_OK;
+}
+
+struct amqp_writer amqp_client_writer(struct amqp_client *client)
+{
+    struct amqp_writer writer;
+
+    if (client->out_start > 0 &&
+        client->out_capacity - client->out_end < client->out_capacity / 2) {
+        memmove(client->out, client->out + client->out_start, client->out_end - client->out_start);
+        client->out_end -= client->out_start;
+        client->out_start = 0;
+    }
+    writer.at = client->out + client->out_end;
+    writer.end = client->out + client->out_capacity;
+    writer.full = false;
+    return writer;
+}
+
+bool amqp_client_commit(struct amqp_client *client, const struct amqp_writer *writer)
+{
+    if (writer->full)
+        return false;
+    client->out_end = (size_t)(writer->at - client->out);
+    return true;
+}
+
+enum mb_status amqp_client_service(struct amqp_client *client, struct mb_error *err)
+{
+    int64_t now = now_ms(client);
+    enum mb_status status;
+
+    if (client->heartbeat_ms > 0) {
+        /* Input that we left in the socket says nothing about the peer. */
+        if (!client->unread && now - client->received_ms >= 2 * client->heartbeat_ms)
+            return amqp_client_fail(client, err, "heartbeat",
+                                    "nothing came for two heartbeats: the broker is taken to be "
+                                    "dead");
+        if (now - client->sent_ms >= client->heartbeat_ms / 2 &&
+            client->out_start == client->out_end) {
+            struct amqp_writer writer = amqp_client_writer(client);
+
+            amqp_frame_heartbeat(&writer);
+            amqp_client_commit(client, &writer);
+        }
+    }
+    if (client->out_start == client->out_end)
+        return MB_OK;
+    status = amqp_client_write(client, err);
+    return status == MB_AGAIN ? MB_OK : status;
+}
+
+void amqp_client_fds(const struct amqp_client *client, struct mb_wait *wait)
+{
+    if (wait->count < MB_WAIT_FDS_MAX) {
+        uint32_t at = wait->count++;
+
+        wait->fds[at].fd = client->fd;
+        wait->fds[at].events =
+            (int16_t)((client->unread ? 0 : POLLIN) | (client->wants_write ? POLLOUT : 0));
+        wait->fds[at].revents = 0;
+    }
+    if (client->heartbeat_ms > 0) {
+        int64_t deadline = client->sent_ms + client->heartbeat_ms / 2;
+
+        if (client->out_start != client->out_end) /* nothing can be sent: only the peer's counts */
+            deadline = client->received_ms + 2 * client->heartbeat_ms;
+        if (!client->unread && client->received_ms + 2 * client->heartbeat_ms < deadline)
+            deadline = client->received_ms + 2 * client->heartbeat_ms;
+        if (deadline < wait->deadline_ms)
+            wait->deadline_ms = deadline;
+    }
+}
+
+enum mb_status amqp_refusal(const struct amqp_client *client, uint32_t method,
+                            struct mb_slice arguments, struct mb_error *err)
+{
+    struct amqp_cursor cursor = amqp_cursor_of(arguments);
+    unsigned code = amqp_take_u16(&cursor);
+    char text[AMQP_SHORTSTR_MAX + 1];
+    const char *what = method == AMQP_CONNECTION_CLOSE ? "connection" : "channel";
+    enum mb_status status = MB_DISCONNECTED;
+    enum mb_cause cause = MB_CAUSE_DESTINATION;
+    const char *reason = "closed";
+
+    amqp_text_of(text, sizeof text, amqp_take_shortstr(&cursor));
+    switch (code) {
+    case 403:
+        if (strstr(text, "exclusive use") != NULL) {
+            mb_error_set(err, MB_DISCONNECTED, MB_CAUSE_DESTINATION, "standby",
+                         "%s: another consumer is active: standing by (%s)", client->name, text);
+            err->retry_after_ms = 1000;
+            return MB_DISCONNECTED;
+        }
+        status = MB_DENIED;
+        reason = "forbidden";
+        break;
+    case 404:
+        status = MB_NOT_FOUND;
+        reason = "missing";
+        break;
+    case 405:
+        reason = "locked";
+        break;
+    case 406:
+        reason = strstr(text, "timed out") != NULL ? "ack-timeout" : "precondition";
+        break;
+    case 530:
+        status = MB_DENIED;
+        reason = "not-allowed";
+        break;
+    default:
+        cause = MB_CAUSE_CONNECTION;
+        break;
+    }
+    return mb_error_set(err, status, cause, reason, "%s: the broker closed the %s: %u %s",
+                        client->name, what, code, text);
+}
+
+void amqp_client_tell_blocked(struct amqp_client *client)
+{
+    struct mb_error err;
+    struct mb_event event;
+
+    if (client->blocked == client->was_blocked)
+        return;
+    client->was_blocked = client->blocked;
+    memset(&event, 0, sizeof event);
+    event.struct_size = sizeof event;
+    event.partition = -1;
+    event.kind = client->blocked ? MB_EVENT_BLOCKED : MB_EVENT_UP;
+    if (client->blocked) {
+        mb_error_clear(&err);
+        mb_error_set(&err, MB_AGAIN, MB_CAUSE_DESTINATION, "blocked",
+                     "%s: the broker asks to stop sending (%s)", client->name,
+                     client->blocked_reason);
+        event.error = &err;
+    }
+    client->host->event(client->host->context, &event);
+}
+
+enum mb_status amqp_client_method(struct amqp_client *client, const struct amqp_event *event,
+                                  struct mb_error *err)
+{
+    struct amqp_cursor cursor;
+
+    switch (event->method) {
+    case AMQP_CONNECTION_BLOCK:
+        cursor = amqp_cursor_of(event->arguments);
+        client->blocked = true;
+        amqp_text_of(client->blocked_reason, sizeof client->blocked_reason,
+                     amqp_take_shortstr(&cursor));
+        return MB_OK;
+    case AMQP_CONNECTION_UNBLOCK:
+        client->blocked = false;
+        return MB_OK;
+    case AMQP_CONNECTION_CLOSE:
+        client->closed_by_peer = true;
+        amqp_refusal(client, event->method, event->arguments, err);
+        break;
+    case AMQP_CHANNEL_CLOSE:
+        client->channel_closed = true;
+        amqp_refusal(client, event->method, event->arguments, err);
+        break;
+    default:
+        return MB_OK;
+    }
+    err->status = MB_DISCONNECTED;
+    return MB_DISCONNECTED;
+}
+
+/* Waits for input (and room for output, if some waits) up to the deadline. */
+static enum mb_status await(struct amqp_client *client, int64_t deadline_ms, struct mb_error *err)
+{
+    struct pollfd entry = {client->fd, POLLIN, 0};
+    int64_t left = deadline_ms - now_ms(client);
+
+    if (left <= 0)
+        return mb_error_set(err, MB_TIMEOUT, MB_CAUSE_CONNECTION, "timeout",
+                            "%s: the broker did not answer in time", client->name);
+    if (client->wants_write)
+        entry.events |= POLLOUT;
+    if (poll(&entry, 1, left > 1000 ? 1000 : (int)left) < 0 && errno != EINTR)
+        return amqp_client_fail(client, err, "closed", strerror(errno));
+    return MB_OK;
+}
+
+/* The next event, waiting for it; answers refusals of channels. */
+static enum mb_status next_event(struct amqp_client *client, int64_t deadline_ms,
+                                 struct amqp_event *event, struct mb_error *err)
+{
+    for (;;) {
+        enum mb_status status = amqp_client_write(client, err);
+
+        if (status != MB_OK && status != MB_AGAIN)
+            return status;
+        switch (amqp_reader_next(&client->reader, event)) {
+        case AMQP_EVENT_METHOD:
+        case AMQP_EVENT_CONTENT:
+            return MB_OK;
+        case AMQP_EVENT_BAD:
+            return amqp_client_fail(client, err, "protocol", "the broker sent no AMQP 0-9-1");
+        case AMQP_EVENT_NO_MEMORY:
+            return mb_error_set(err, MB_NO_MEMORY, MB_CAUSE_CONNECTION, "memory",
+                                "%s: out of memory", client->name);
+        case AMQP_EVENT_NONE:
+            break;
+        }
+        status = amqp_client_read(client, err);
+        if (status == MB_AGAIN)
+            status = await(client, deadline_ms, err);
+        if (status != MB_OK)
+            return status;
+    }
+}
+
+enum mb_status amqp_client_call(struct amqp_client *client, unsigned channel, uint32_t answer,
+                                int64_t deadline_ms, struct mb_slice *ret_arguments,
+                                struct mb_error *err)
+{
+    for (;;) {
+        struct amqp_event event;
+        struct amqp_writer writer;
+        enum mb_status status = next_event(client, deadline_ms, &event, err);
+
+        if (status != MB_OK)
+            return status;
+        if (event.kind == AMQP_EVENT_METHOD && event.channel == channel && event.method == answer) {
+            *ret_arguments = event.arguments;
+            return MB_OK;
+        }
+        if (event.kind == AMQP_EVENT_METHOD && event.method == AMQP_CHANNEL_CLOSE) {
+            status = amqp_refusal(client, event.method, event.arguments, err);
+            writer = amqp_client_writer(client);
+            amqp_frame_simple(&writer, event.channel, AMQP_CHANNEL_CLOSED);
+            amqp_client_commit(client, &writer);
+            return status;
+        }
+        status = amqp_client_method(client, &event, err);
+        if (status != MB_OK)
+            return status;
+    }
+}
+
+/* Sends close on all channels, and when all have answered, on the connection. */
+static void close_in_order(struct amqp_client *client, int64_t deadline_ms)
+{
+    struct amqp_writer writer = amqp_client_writer(client);
+    uint32_t open = client->channel_closed ? 0 : client->channels;
+    struct mb_error err;
+
+    mb_error_clear(&err);
+    for (uint32_t channel = 1; channel <= open; channel++)
+        amqp_frame_close(&writer, channel, AMQP_CHANNEL_CLOSE);
+    if (open == 0)
+        amqp_frame_close(&writer, 0, AMQP_CONNECTION_CLOSE);
+    if (!amqp_client_commit(client, &writer))
+        return;
+    for (;;) {
+        struct amqp_event event;
+
+        if (next_event(client, deadline_ms, &event, &err) != MB_OK ||
+            event.method == AMQP_CONNECTION_CLOSED || event.method == AMQP_CONNECTION_CLOSE)
+            return;
+        if ((event.method != AMQP_CHANNEL_CLOSED && event.method != AMQP_CHANNEL_CLOSE) ||
+            open == 0 || --open > 0)
+            continue;
+        writer = amqp_client_writer(client);
+        amqp_frame_close(&writer, 0, AMQP_CONNECTION_CLOSE);
+        if (!amqp_client_commit(client, &writer))
+            return;
+    }
+}
+
+void amqp_client_shut(struct amqp_client *client, uint32_t wait_ms)
+{
+    struct mb_error err;
+
+    if (client->broken)
+        return;
+    mb_error_clear(&err);
+    if (client->closed_by_peer) {
+        struct amqp_writer writer = amqp_client_writer(client);
+
+        amqp_frame_simple(&writer, 0, AMQP_CONNECTION_CLOSED);
+        if (amqp_client_commit(client, &writer))
+            amqp_client_write(client, &err);
+        return;
+    }
+    close_in_order(client, now_ms(client) + wait_ms);
+}

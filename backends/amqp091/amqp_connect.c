@@ -1,0 +1,587 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Opening: address, TCP, TLS and log-in by rabbitmq-c, with the true cause of every failure. */
+#include "amqp.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <kit/uri.h>
+#include <netdb.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+#include <unistd.h>
+
+#if __has_include(<rabbitmq-c/amqp.h>)
+#include <rabbitmq-c/amqp.h>
+#include <rabbitmq-c/framing.h>
+#include <rabbitmq-c/ssl_socket.h>
+#include <rabbitmq-c/tcp_socket.h>
+#else
+#include <amqp.h>
+#include <amqp_framing.h>
+#include <amqp_ssl_socket.h>
+#include <amqp_tcp_socket.h>
+#endif
+#ifdef AMQP_WITH_TLS
+#include <arpa/inet.h>
+#include <openssl/err.h>
+#include <openssl/ssl.h>
+#include <openssl/x509v3.h>
+#endif
+
+static int64_t now_ms(const struct amqp_client *client)
+{
+    return client->host->monotonic_ms(client->host->context);
+}
+
+static bool copy_text(char *buffer, size_t size, const char *text)
+{
+    size_t length = strlen(text);
+
+    if (length >= size)
+        return false;
+    memcpy(buffer, text, length + 1);
+    return true;
+}
+
+static enum mb_status resolve_uri(const char *text, struct amqp_address *address,
+                                  struct mb_error *err)
+{
+    struct mb_uri uri;
+    enum mb_status status;
+    bool fits = true;
+
+    memset(&uri, 0, sizeof uri);
+    status = mb_uri_parse(text, &uri, err);
+    if (status != MB_OK)
+        return status;
+    if (strcmp(uri.scheme, "amqps") == 0) {
+        address->tls = true;
+    } else if (strcmp(uri.scheme, "amqp") != 0) {
+        status = mb_error_set(err, MB_INVALID, MB_CAUSE_NONE, "uri",
+                              "uri: the scheme must be amqp or amqps, not %s", uri.scheme);
+    }
+    if (uri.host != NULL && uri.host[0] != '\0')
+        fits = fits && copy_text(address->host, sizeof address->host, uri.host);
+    /* amqp://host and amqp://host/ both mean the default one. */
+    if (uri.path != NULL && uri.path[0] != '\0')
+        fits = fits && copy_text(address->vhost, sizeof address->vhost, uri.path);
+    if (uri.username != NULL)
+        fits = fits && copy_text(address->username, sizeof address->username, uri.username);
+    if (uri.password != NULL)
+        fits = fits && copy_text(address->password, sizeof address->password, uri.password);
+    address->port = uri.port;
+    if (status == MB_OK && !fits)
+        status = mb_error_set(err, MB_INVALID, MB_CAUSE_NONE, "uri", "uri: a part is too long");
+    mb_uri_release(&uri);
+    return status;
+}
+
+enum mb_status amqp_address_resolve(const struct amqp_endpoint *endpoint,
+                                    struct amqp_address *ret_address, struct mb_error *err)
+{
+    struct amqp_address *address = ret_address;
+    bool fits = true;
+
+    memset(address, 0, sizeof *address);
+    copy_text(address->host, sizeof address->host, "localhost");
+    copy_text(address->vhost, sizeof address->vhost, "/");
+    if (endpoint->uri != NULL) {
+        enum mb_status status = resolve_uri(endpoint->uri, address, err);
+
+        if (status != MB_OK)
+            return status;
+    }
+    if (endpoint->host != NULL)
+        fits = fits && copy_text(address->host, sizeof address->host, endpoint->host);
+    if (endpoint->vhost != NULL)
+        fits = fits && copy_text(address->vhost, sizeof address->vhost, endpoint->vhost);
+    if (endpoint->username != NULL)
+        fits = fits && copy_text(address->username, sizeof address->username, endpoint->username);
+    if (endpoint->password != NULL)
+        fits = fits && copy_text(address->password, sizeof address->password, endpoint->password);
+    if (!fits)
+        return mb_error_set(err, MB_INVALID, MB_CAUSE_NONE, "options",
+                            "host, vhost, username or password is too long");
+    address->tls = address->tls || endpoint->tls.enabled;
+    if (endpoint->port > 0)
+        address->port = (int)endpoint->port;
+    if (address->port == 0)
+        address->port = address->tls ? 5671 : 5672;
+    if (address->username[0] == '\0') {
+        address->external = address->tls && endpoint->tls.cert != NULL;
+        if (!address->external) {
+            copy_text(address->username, sizeof address->username, "guest");
+            if (address->password[0] == '\0')
+                copy_text(address->password, sizeof address->password, "guest");
+        }
+    }
+    return MB_OK;
+}
+
+static struct timeval time_left(const struct amqp_client *client, int64_t deadline_ms)
+{
+    int64_t left = deadline_ms - now_ms(client);
+    struct timeval value;
+
+    if (left < 1)
+        left = 1;
+    value.tv_sec = (time_t)(left / 1000);
+    value.tv_usec = (suseconds_t)(left % 1000 * 1000);
+    return value;
+}
+
+/* The library says "socket error" only: what a connection attempt says. 0: it works now. */
+static int connect_errno(const struct amqp_client *client, const struct amqp_address *address,
+                         int64_t deadline_ms)
+{
+    struct addrinfo hints = {.ai_socktype = SOCK_STREAM};
+    struct addrinfo *found = NULL;
+    char port[16];
+    int result = 0;
+
+    snprintf(port, sizeof port, "%d", address->port);
+    if (getaddrinfo(address->host, port, &hints, &found) != 0)
+        return EHOSTUNREACH;
+    for (const struct addrinfo *at = found; at != NULL; at = at->ai_next) {
+        int fd = socket(at->ai_family, at->ai_socktype | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+        struct pollfd entry = {fd, POLLOUT, 0};
+        socklen_t size = sizeof result;
+        int64_t left = deadline_ms - now_ms(client);
+
+        if (fd < 0) {
+            result = errno;
+            break;
+        }
+        result = connect(fd, at->ai_addr, at->ai_addrlen) < 0 ? errno : 0;
+        if (result == EINPROGRESS) {
+            if (poll(&entry, 1, left < 100 ? 100 : (int)left) != 1)
+                result = ETIMEDOUT;
+            else
+                getsockopt(fd, SOL_SOCKET, SO_ERROR, &result, &size);
+        }
+        close(fd);
+        if (result == 0)
+            break;
+    }
+    freeaddrinfo(found);
+    return result;
+}
+
+static enum mb_status connect_failed(struct amqp_client *client, const struct amqp_address *address,
+                                     int code, int64_t deadline_ms, struct mb_error *err)
+{
+    int number;
+
+    switch (code) {
+    case AMQP_STATUS_HOSTNAME_RESOLUTION_FAILED:
+        return mb_error_set(err, MB_DISCONNECTED, MB_CAUSE_CONNECTION, "dns",
+                            "%s: the host name cannot be resolved", client->name);
+    case AMQP_STATUS_TIMEOUT:
+        return mb_error_set(err, MB_TIMEOUT, MB_CAUSE_CONNECTION, "timeout",
+                            "%s: no connection within the time allowed", client->name);
+    case AMQP_STATUS_SSL_ERROR:
+    case AMQP_STATUS_SSL_HOSTNAME_VERIFY_FAILED:
+    case AMQP_STATUS_SSL_PEER_VERIFY_FAILED:
+    case AMQP_STATUS_SSL_CONNECTION_FAILED:
+        return mb_error_set(err, MB_DISCONNECTED, MB_CAUSE_CONNECTION, "tls", "%s: TLS failed: %s",
+                            client->name,
+                            client->tls_failure[0] != '\0'
+                                ? client->tls_failure
+                                : "the server does not speak TLS there, or ended the handshake");
+    default:
+        number = connect_errno(client, address, deadline_ms);
+        return mb_error_set(
+            err, number == ETIMEDOUT ? MB_TIMEOUT : MB_DISCONNECTED, MB_CAUSE_CONNECTION,
+            number == ECONNREFUSED ? "refused"
+            : number == ETIMEDOUT  ? "timeout"
+                                   : "unreachable",
+            "%s: %s", client->name, number != 0 ? strerror(number) : amqp_error_string2(code));
+    }
+}
+
+#ifdef AMQP_WITH_TLS
+/* Catches the SSL * of the library's socket, sets the name to send, and notes why it fails. */
+static void tls_info(const SSL *ssl, int where, int value)
+{
+    struct amqp_client *client = SSL_CTX_get_app_data(SSL_get_SSL_CTX(ssl));
+    unsigned char address[sizeof(struct in6_addr)];
+    long result;
+
+    if ((where & SSL_CB_HANDSHAKE_START) && client->ssl == NULL) {
+        client->ssl = (SSL *)ssl;
+        if (inet_pton(AF_INET, client->server_name, address) != 1 &&
+            inet_pton(AF_INET6, client->server_name, address) != 1)
+            SSL_set_tlsext_host_name(client->ssl, client->server_name);
+    }
+    if ((where & SSL_CB_ALERT) == 0 || (value & 0xff) == SSL_AD_CLOSE_NOTIFY ||
+        client->tls_failure[0] != '\0')
+        return;
+    result = SSL_get_verify_result(ssl);
+    if ((where & SSL_CB_WRITE) && result == X509_V_ERR_HOSTNAME_MISMATCH)
+        snprintf(client->tls_failure, sizeof client->tls_failure,
+                 "the server's certificate is not for \"%.100s\"", client->server_name);
+    else if ((where & SSL_CB_WRITE) && result != X509_V_OK)
+        snprintf(client->tls_failure, sizeof client->tls_failure,
+                 "the server's certificate is not trusted: %s",
+                 X509_verify_cert_error_string(result));
+    else
+        snprintf(client->tls_failure, sizeof client->tls_failure, "%s alert: %s",
+                 (where & SSL_CB_WRITE) ? "we sent" : "the server sent",
+                 SSL_alert_desc_string_long(value));
+}
+
+/* Without it the library would ask on the terminal for the password of a key. */
+static int no_password(char *buffer, int size, int writing, void *context)
+{
+    (void)buffer;
+    (void)size;
+    (void)writing;
+    (void)context;
+    return 0;
+}
+
+static enum mb_status tls_option_failed(const struct amqp_client *client, const char *option,
+                                        const char *path, struct mb_error *err)
+{
+    unsigned long code = ERR_get_error();
+    const char *why = ERR_reason_error_string(code);
+
+    return mb_error_set(err, MB_DISCONNECTED, MB_CAUSE_CONNECTION, "tls",
+                        "%s: tls.%s \"%s\" cannot be used: %s", client->name, option, path,
+                        ERR_SYSTEM_ERROR(code) ? strerror(ERR_GET_REASON(code))
+                        : why != NULL          ? why
+                                               : "unknown error");
+}
+
+static enum mb_status tls_configure(struct amqp_client *client, const struct mb_tls_options *tls,
+                                    amqp_socket_t *socket, struct mb_error *err)
+{
+    SSL_CTX *context = amqp_ssl_socket_get_context(socket);
+    X509_VERIFY_PARAM *verify = SSL_CTX_get0_param(context);
+    const char *key = tls->key != NULL ? tls->key : tls->cert;
+
+    SSL_CTX_set_app_data(context, client);
+    SSL_CTX_set_info_callback(context, tls_info);
+    SSL_CTX_set_default_passwd_cb(context, no_password);
+    SSL_CTX_set_min_proto_version(context, TLS1_2_VERSION);
+    SSL_CTX_set_mode(context, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
+    amqp_ssl_socket_set_verify_peer(socket, !tls->unsafe_no_verify);
+    /* OpenSSL does it within the handshake, for IP addresses too. */
+    amqp_ssl_socket_set_verify_hostname(socket, 0);
+    SSL_CTX_set_verify(context, tls->unsafe_no_verify ? SSL_VERIFY_NONE : SSL_VERIFY_PEER, NULL);
+    if (!tls->unsafe_no_verify && X509_VERIFY_PARAM_set1_ip_asc(verify, client->server_name) != 1 &&
+        X509_VERIFY_PARAM_set1_host(verify, client->server_name, 0) != 1)
+        return tls_option_failed(client, "server_name", client->server_name, err);
+    ERR_clear_error();
+    if (tls->ca != NULL) {
+        if (SSL_CTX_load_verify_locations(context, tls->ca, NULL) != 1)
+            return tls_option_failed(client, "ca", tls->ca, err);
+    } else if (SSL_CTX_set_default_verify_paths(context) != 1) {
+        return tls_option_failed(client, "ca", "(the system's)", err);
+    }
+    if (tls->cert != NULL) {
+        if (SSL_CTX_use_certificate_chain_file(context, tls->cert) != 1)
+            return tls_option_failed(client, "cert", tls->cert, err);
+        if (SSL_CTX_use_PrivateKey_file(context, key, SSL_FILETYPE_PEM) != 1)
+            return tls_option_failed(client, "key", key, err);
+    }
+    return MB_OK;
+}
+#endif
+
+static enum mb_status make_socket(struct amqp_client *client, const struct amqp_endpoint *endpoint,
+                                  const struct amqp_address *address, amqp_socket_t **ret_socket,
+                                  struct mb_error *err)
+{
+    if (!address->tls) {
+        *ret_socket = amqp_tcp_socket_new(client->connection);
+    } else {
+#ifdef AMQP_WITH_TLS
+        const char *name =
+            endpoint->tls.server_name != NULL ? endpoint->tls.server_name : address->host;
+
+        if (!copy_text(client->server_name, sizeof client->server_name, name))
+            return mb_error_set(err, MB_INVALID, MB_CAUSE_NONE, "tls",
+                                "tls.server_name is too long");
+        *ret_socket = amqp_ssl_socket_new(client->connection);
+        if (*ret_socket != NULL)
+            return tls_configure(client, &endpoint->tls, *ret_socket, err);
+#else
+        (void)endpoint;
+        return mb_error_set(err, MB_UNSUPPORTED, MB_CAUSE_NONE, "tls",
+                            "this build of the backend amqp091 has no TLS");
+#endif
+    }
+    if (*ret_socket == NULL)
+        return mb_error_set(err, MB_NO_MEMORY, MB_CAUSE_CONNECTION, "memory", "out of memory");
+    return MB_OK;
+}
+
+static enum mb_status login_failed(struct amqp_client *client, const struct amqp_address *address,
+                                   amqp_rpc_reply_t reply, struct mb_error *err)
+{
+    const amqp_connection_close_t *closed = reply.reply.decoded;
+    char text[AMQP_SHORTSTR_MAX + 1];
+
+    if (reply.reply_type == AMQP_RESPONSE_SERVER_EXCEPTION &&
+        reply.reply.id == AMQP_CONNECTION_CLOSE_METHOD) {
+        struct mb_slice words = {closed->reply_text.bytes, closed->reply_text.len};
+        bool is_vhost = closed->reply_code == 530 || closed->reply_code == 402;
+
+        amqp_text_of(text, sizeof text, words);
+        client->closed_by_peer = true;
+        if (closed->reply_code == 403 || is_vhost)
+            return mb_error_set(err, MB_DENIED, MB_CAUSE_CONNECTION, is_vhost ? "vhost" : "auth",
+                                "%s: the broker refused user \"%s\" on vhost \"%s\": %s",
+                                client->name, address->username, address->vhost, text);
+        return mb_error_set(err, MB_DISCONNECTED, MB_CAUSE_CONNECTION, "closed",
+                            "%s: the broker refused the log-in: %u %s", client->name,
+                            closed->reply_code, text);
+    }
+    switch (reply.library_error) {
+    case AMQP_STATUS_TIMEOUT:
+    case AMQP_STATUS_HEARTBEAT_TIMEOUT:
+        return mb_error_set(err, MB_TIMEOUT, MB_CAUSE_CONNECTION, "timeout",
+                            "%s: the broker did not finish the log-in in time", client->name);
+    case AMQP_STATUS_BROKER_UNSUPPORTED_SASL_METHOD:
+        return mb_error_set(err, MB_DENIED, MB_CAUSE_CONNECTION, "auth",
+                            "%s: the broker does not offer SASL %s", client->name,
+                            address->external ? "EXTERNAL" : "PLAIN");
+    case AMQP_STATUS_NO_MEMORY:
+        return mb_error_set(err, MB_NO_MEMORY, MB_CAUSE_CONNECTION, "memory", "out of memory");
+    default:
+        if (client->tls_failure[0] != '\0')
+            return mb_error_set(err, MB_DISCONNECTED, MB_CAUSE_CONNECTION, "tls",
+                                "%s: TLS failed: %s", client->name, client->tls_failure);
+        return mb_error_set(err, MB_DISCONNECTED, MB_CAUSE_CONNECTION, "closed",
+                            "%s: the connection ended during the log-in: %s%s", client->name,
+                            amqp_error_string2(reply.library_error),
+                            address->tls ? "" : " (is it a TLS port?)");
+    }
+}
+
+static amqp_table_entry_t entry_true(const char *name)
+{
+    amqp_table_entry_t entry;
+
+    memset(&entry, 0, sizeof entry);
+    entry.key = amqp_cstring_bytes(name);
+    entry.value.kind = AMQP_FIELD_KIND_BOOLEAN;
+    entry.value.value.boolean = 1;
+    return entry;
+}
+
+static amqp_table_entry_t entry_text(const char *name, const char *text)
+{
+    amqp_table_entry_t entry;
+
+    memset(&entry, 0, sizeof entry);
+    entry.key = amqp_cstring_bytes(name);
+    entry.value.kind = AMQP_FIELD_KIND_UTF8;
+    entry.value.value.bytes = amqp_cstring_bytes(text);
+    return entry;
+}
+
+static enum mb_status log_in(struct amqp_client *client, const struct mb_open_params *params,
+                             const struct amqp_endpoint *endpoint,
+                             const struct amqp_address *address, int64_t deadline_ms,
+                             struct mb_error *err)
+{
+    amqp_table_entry_t capabilities[] = {
+        entry_true("authentication_failure_close"), entry_true("basic.nack"),
+        entry_true("connection.blocked"),           entry_true("consumer_cancel_notify"),
+        entry_true("exchange_exchange_bindings"),   entry_true("publisher_confirms"),
+    };
+    amqp_table_entry_t entries[3];
+    amqp_table_t properties = {3, entries};
+    struct timeval left = time_left(client, deadline_ms);
+    char name[300];
+    amqp_rpc_reply_t reply;
+    int heartbeat = (int)((endpoint->heartbeat_ms + 999) / 1000);
+
+    snprintf(name, sizeof name, "mbridge %.120s/%.120s lane %u",
+             params->bridge_name != NULL ? params->bridge_name : "",
+             params->route_name != NULL ? params->route_name : "", (unsigned)params->lane);
+    entries[0] = entry_text("connection_name", name);
+    entries[1] = entry_text("product", "mbridge");
+    memset(&entries[2], 0, sizeof entries[2]);
+    entries[2].key = amqp_cstring_bytes("capabilities");
+    entries[2].value.kind = AMQP_FIELD_KIND_TABLE;
+    entries[2].value.value.table.num_entries = (int)(sizeof capabilities / sizeof capabilities[0]);
+    entries[2].value.value.table.entries = capabilities;
+
+    amqp_set_handshake_timeout(client->connection, &left);
+    if (address->external)
+        reply = amqp_login_with_properties(client->connection, address->vhost, AMQP_CHANNELS_MAX,
+                                           (int)AMQP_FRAME_MAX, heartbeat, &properties,
+                                           AMQP_SASL_METHOD_EXTERNAL, address->username);
+    else
+        reply = amqp_login_with_properties(
+            client->connection, address->vhost, AMQP_CHANNELS_MAX, (int)AMQP_FRAME_MAX, heartbeat,
+            &properties, AMQP_SASL_METHOD_PLAIN, address->username, address->password);
+    if (reply.reply_type != AMQP_RESPONSE_NORMAL)
+        return login_failed(client, address, reply, err);
+    client->frame_max = (uint32_t)amqp_get_frame_max(client->connection);
+    if (client->frame_max == 0 || client->frame_max > AMQP_FRAME_MAX)
+        client->frame_max = AMQP_FRAME_MAX;
+    client->heartbeat_ms = (int64_t)amqp_get_heartbeat(client->connection) * 1000;
+    return MB_OK;
+}
+
+static void learn_identity(struct amqp_client *client)
+{
+    const amqp_table_t *properties = amqp_get_server_properties(client->connection);
+
+    for (int i = 0; properties != NULL && i < properties->num_entries; i++) {
+        const amqp_table_entry_t *entry = &properties->entries[i];
+        struct mb_slice key = {entry->key.bytes, entry->key.len};
+        char cluster[AMQP_SHORTSTR_MAX + 1];
+
+        if (entry->value.kind != AMQP_FIELD_KIND_UTF8 || !AMQP_NAME_IS(key, "cluster_name"))
+            continue;
+        amqp_text_of(
+            cluster, sizeof cluster,
+            (struct mb_slice){entry->value.value.bytes.bytes, entry->value.value.bytes.len});
+        snprintf(client->identity, sizeof client->identity, "%.140s %.250s", cluster,
+                 client->vhost);
+    }
+}
+
+/* What the library has read beyond the log-in would be missing in our reader: it must hold nothing,
+ * not even a part of a frame, before we take over. */
+static enum mb_status take_over(struct amqp_client *client, int64_t deadline_ms,
+                                struct mb_error *err)
+{
+    while (amqp_frames_enqueued(client->connection) || amqp_data_in_buffer(client->connection) ||
+           !amqp_release_buffers_ok(client->connection)) {
+        struct timeval left = time_left(client, deadline_ms);
+        amqp_frame_t frame;
+        int code;
+
+        if (now_ms(client) >= deadline_ms)
+            return mb_error_set(err, MB_TIMEOUT, MB_CAUSE_CONNECTION, "timeout",
+                                "%s: the broker stopped in the middle of a frame", client->name);
+        code = amqp_simple_wait_frame_noblock(client->connection, &frame, &left);
+        if (code != AMQP_STATUS_OK && code != AMQP_STATUS_TIMEOUT)
+            return mb_error_set(err, MB_DISCONNECTED, MB_CAUSE_CONNECTION, "closed", "%s: %s",
+                                client->name, amqp_error_string2(code));
+        if (code == AMQP_STATUS_OK && frame.frame_type == AMQP_FRAME_METHOD &&
+            frame.payload.method.id == AMQP_CONNECTION_BLOCKED_METHOD)
+            client->blocked = true;
+    }
+    client->fd = amqp_get_sockfd(client->connection);
+    if (fcntl(client->fd, F_SETFL, fcntl(client->fd, F_GETFL) | O_NONBLOCK) < 0)
+        return mb_error_set(err, MB_DISCONNECTED, MB_CAUSE_CONNECTION, "closed", "%s: %s",
+                            client->name, strerror(errno));
+    client->received_ms = now_ms(client);
+    client->sent_ms = client->received_ms;
+    return MB_OK;
+}
+
+static enum mb_status open_channels(struct amqp_client *client, int64_t deadline_ms,
+                                    struct mb_error *err)
+{
+    uint32_t count = client->channels;
+
+    client->channels = 0;
+    for (uint32_t channel = 1; channel <= count; channel++) {
+        struct amqp_writer writer = amqp_client_writer(client);
+        struct mb_slice arguments;
+        enum mb_status status;
+
+        amqp_frame_simple(&writer, channel, AMQP_CHANNEL_OPEN);
+        amqp_client_commit(client, &writer);
+        status =
+            amqp_client_call(client, channel, AMQP_CHANNEL_OPENED, deadline_ms, &arguments, err);
+        if (status != MB_OK)
+            return status;
+        client->channels = channel;
+    }
+    return MB_OK;
+}
+
+static enum mb_status set_up(struct amqp_client *client, const struct mb_open_params *params,
+                             const struct amqp_endpoint *endpoint, size_t out_size,
+                             struct mb_error *err)
+{
+    int64_t deadline_ms = now_ms(client) + params->timeout_ms;
+    struct amqp_address address;
+    struct timeval left;
+    amqp_socket_t *socket = NULL;
+    enum mb_status status = amqp_address_resolve(endpoint, &address, err);
+    int code;
+
+    if (status != MB_OK)
+        return status;
+    snprintf(client->name, sizeof client->name, "%s:%d", address.host, address.port);
+    copy_text(client->vhost, sizeof client->vhost, address.vhost);
+    copy_text(client->username, sizeof client->username, address.username);
+    client->connection = amqp_new_connection();
+    client->out = client->host->alloc(client->host->context, out_size);
+    client->out_capacity = out_size;
+    if (client->connection == NULL || client->out == NULL)
+        status = mb_error_set(err, MB_NO_MEMORY, MB_CAUSE_CONNECTION, "memory", "out of memory");
+    if (status == MB_OK)
+        status = make_socket(client, endpoint, &address, &socket, err);
+    if (status == MB_OK) {
+        left = time_left(client, deadline_ms);
+        code = amqp_socket_open_noblock(socket, address.host, address.port, &left);
+        if (code != AMQP_STATUS_OK)
+            status = connect_failed(client, &address, code, deadline_ms, err);
+    }
+    if (status == MB_OK)
+        status = log_in(client, params, endpoint, &address, deadline_ms, err);
+    explicit_bzero(&address, sizeof address);
+    if (status == MB_OK) {
+        learn_identity(client);
+        status = take_over(client, deadline_ms, err);
+    }
+    if (status == MB_OK && amqp_reader_init(&client->reader, client->host, client->channels,
+                                            client->frame_max) != MB_OK)
+        status = mb_error_set(err, MB_NO_MEMORY, MB_CAUSE_CONNECTION, "memory", "out of memory");
+    if (status != MB_OK) {
+        client->broken = true;
+        return status;
+    }
+    return open_channels(client, deadline_ms, err);
+}
+
+enum mb_status amqp_client_open(const struct mb_open_params *params,
+                                const struct amqp_endpoint *endpoint, uint32_t channels,
+                                size_t out_size, struct amqp_client **ret_client,
+                                struct mb_error *err)
+{
+    struct amqp_client *client = amqp_alloc_zero(params->host, sizeof *client);
+    enum mb_status status;
+
+    if (client == NULL)
+        return mb_error_set(err, MB_NO_MEMORY, MB_CAUSE_CONNECTION, "memory", "out of memory");
+    client->host = params->host;
+    client->fd = -1;
+    client->channels = channels;
+    status = set_up(client, params, endpoint, out_size, err);
+    if (status != MB_OK) {
+        amqp_client_close(client, 0);
+        return status;
+    }
+    *ret_client = client;
+    return MB_OK;
+}
+
+void amqp_client_close(struct amqp_client *client, uint32_t wait_ms)
+{
+    const struct mb_host *host;
+
+    if (client == NULL)
+        return;
+    host = client->host;
+    if (client->fd >= 0)
+        amqp_client_shut(client, wait_ms);
+    if (client->connection != NULL)
+        amqp_destroy_connection(client->connection);
+    amqp_reader_release(&client->reader);
+    host->release(host->context, client->out);
+    host->release(host->context, client);
+}

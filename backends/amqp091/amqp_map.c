@@ -1,0 +1,223 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Wire → envelope, by the tables of docs/fidelity.md. Pure: no I/O, no clock. */
+#include "amqp.h"
+
+#include <kit/utf8.h>
+
+static const unsigned char nothing[1];
+
+static struct mb_slice take_property(struct amqp_cursor *properties)
+{
+    struct mb_slice text = amqp_take_shortstr(properties);
+
+    if (text.size == 0)
+        text.data = nothing;
+    return text;
+}
+
+static void decode_id(struct amqp_cursor *properties, struct mb_id *id)
+{
+    id->bytes = take_property(properties);
+    id->kind = mb_utf8_valid(id->bytes) ? MB_ID_STRING : MB_ID_BINARY;
+}
+
+/* Milliseconds in decimal digits; RabbitMQ refuses anything else when it is published. */
+static bool decode_ttl(struct mb_slice text, uint64_t *ret_ttl_ms)
+{
+    const unsigned char *digits = text.data;
+    uint64_t ttl = 0;
+
+    if (text.size == 0 || text.size > 18)
+        return false;
+    for (size_t i = 0; i < text.size; i++) {
+        if (digits[i] < '0' || digits[i] > '9')
+            return false;
+        ttl = ttl * 10 + (uint64_t)(digits[i] - '0');
+    }
+    *ret_ttl_ms = ttl;
+    return true;
+}
+
+/* Everything but the headers, whose table is given back. */
+static uint32_t decode_properties(struct amqp_cursor *properties, struct mb_message *message,
+                                  struct mb_slice *ret_table)
+{
+    unsigned flags = amqp_take_u16(properties);
+    uint32_t present = 0;
+    uint64_t seconds;
+
+    for (unsigned more = flags; (more & AMQP_PROPERTY_MORE_FLAGS) != 0 && !properties->bad;)
+        more = amqp_take_u16(properties);
+    if (flags & AMQP_PROPERTY_CONTENT_TYPE) {
+        present |= MB_HAS_CONTENT_TYPE;
+        message->content_type = take_property(properties);
+    }
+    if (flags & AMQP_PROPERTY_CONTENT_ENCODING) {
+        present |= MB_HAS_CONTENT_ENCODING;
+        message->content_encoding = take_property(properties);
+    }
+    if (flags & AMQP_PROPERTY_HEADERS)
+        *ret_table = amqp_take_bytes(properties, amqp_take_u32(properties));
+    if (flags & AMQP_PROPERTY_DELIVERY_MODE) {
+        present |= MB_HAS_DURABLE;
+        message->durable = amqp_take_u8(properties) == AMQP_MODE_PERSISTENT;
+    }
+    if (flags & AMQP_PROPERTY_PRIORITY) {
+        present |= MB_HAS_PRIORITY;
+        message->priority = amqp_take_u8(properties);
+    }
+    if (flags & AMQP_PROPERTY_CORRELATION_ID) {
+        present |= MB_HAS_CORRELATION_ID;
+        decode_id(properties, &message->correlation_id);
+    }
+    if (flags & AMQP_PROPERTY_REPLY_TO) {
+        present |= MB_HAS_REPLY_TO;
+        message->reply_to = take_property(properties);
+    }
+    if ((flags & AMQP_PROPERTY_EXPIRATION) &&
+        decode_ttl(take_property(properties), &message->ttl_ms))
+        present |= MB_HAS_TTL;
+    if (flags & AMQP_PROPERTY_MESSAGE_ID) {
+        present |= MB_HAS_MESSAGE_ID;
+        decode_id(properties, &message->message_id);
+    }
+    if (flags & AMQP_PROPERTY_TIMESTAMP) {
+        seconds = amqp_take_u64(properties);
+        if (seconds <= INT64_MAX / 1000) {
+            present |= MB_HAS_TIMESTAMP;
+            message->timestamp_ms = (int64_t)seconds * 1000;
+            message->timestamp_kind = MB_TIMESTAMP_CREATE_SECONDS;
+        }
+    }
+    if (flags & AMQP_PROPERTY_TYPE) {
+        present |= MB_HAS_SUBJECT;
+        message->subject = take_property(properties);
+    }
+    if (flags & AMQP_PROPERTY_USER_ID) {
+        present |= MB_HAS_USER_ID;
+        message->user_id = take_property(properties);
+    }
+    if (flags & AMQP_PROPERTY_APP_ID) {
+        present |= MB_HAS_APP_ID;
+        message->app_id = take_property(properties);
+    }
+    return present;
+}
+
+/* Headers that are ours, or the broker's word about the delivery, are taken out. */
+static bool take_known_header(struct mb_message *message, const struct mb_header *header,
+                              bool reads_stream)
+{
+    const struct mb_value *value = &header->value;
+    bool is_bytes = value->type == MB_BINARY || value->type == MB_STRING;
+
+    if (reads_stream && AMQP_NAME_IS(header->name, "x-stream-offset") && value->type == MB_I64) {
+        message->position = (struct mb_position){MB_POSITION_OFFSET, 0, 0, (uint64_t)value->as.i};
+        return true;
+    }
+    if (header->name.size < 6 || memcmp(header->name.data, "x-opt-", 6) != 0)
+        return false;
+    if (AMQP_NAME_IS(header->name, AMQP_HEADER_KEY) && (is_bytes || value->type == MB_NULL)) {
+        message->present |= MB_HAS_KEY;
+        message->key = is_bytes ? value->as.bytes : MB_SLICE_NULL;
+        return true;
+    }
+    if (AMQP_NAME_IS(header->name, AMQP_HEADER_NULL) && message->body.size == 0) {
+        message->body_kind = MB_BODY_NULL;
+        message->body = MB_SLICE_NULL;
+        return true;
+    }
+    if (AMQP_NAME_IS(header->name, AMQP_HEADER_PATH)) {
+        /* A malformed path counts as absent. */
+        if (is_bytes && value->as.bytes.size % 8 == 0 &&
+            value->as.bytes.size <= sizeof message->path) {
+            const unsigned char *at = value->as.bytes.data;
+
+            message->path_count = (uint8_t)(value->as.bytes.size / 8);
+            for (uint8_t i = 0; i < message->path_count; i++)
+                message->path[i] = amqp_load(at + 8 * (size_t)i, 8);
+        }
+        return true;
+    }
+    return false;
+}
+
+static enum mb_status decode_headers(struct mb_slice table, bool reads_stream,
+                                     struct mb_arena *arena, struct mb_message *message)
+{
+    struct mb_header *headers;
+    struct mb_slice rest;
+    uint32_t count;
+    uint32_t kept = 0;
+    enum mb_status status = amqp_table_decode(table, arena, &headers, &count, &rest);
+
+    if (status != MB_OK)
+        return status;
+    for (uint32_t i = 0; i < count; i++) {
+        if (take_known_header(message, &headers[i], reads_stream))
+            continue;
+        if (kept != i)
+            headers[kept] = headers[i];
+        kept++;
+    }
+    if (rest.size > 0) {
+        memset(&headers[kept], 0, sizeof headers[kept]);
+        headers[kept].name = MB_SLICE_LITERAL(AMQP_HEADER_REST);
+        headers[kept].name_type = MB_STRING;
+        headers[kept].value.type = MB_BINARY;
+        headers[kept].value.as.bytes = rest;
+        kept++;
+    }
+    /* A table without entries is still a table: headers is not null then. */
+    message->headers = headers;
+    message->headers_count = kept;
+    return MB_OK;
+}
+
+enum mb_status amqp_message_decode(const struct amqp_event *delivery, bool reads_stream,
+                                   struct mb_arena *arena, struct mb_message *message)
+{
+    size_t size = delivery->arguments.size + delivery->header.size + delivery->body.size;
+    struct mb_slice table = {NULL, 0};
+    struct amqp_cursor cursor;
+    unsigned char *copy = mb_arena_alloc(arena, size);
+
+    if (copy == NULL)
+        return MB_NO_MEMORY;
+    memcpy(copy, delivery->arguments.data, delivery->arguments.size);
+    cursor = amqp_cursor_of((struct mb_slice){copy, delivery->arguments.size});
+    copy += delivery->arguments.size;
+    amqp_take_shortstr(&cursor); /* the consumer's tag */
+    message->token = amqp_take_u64(&cursor);
+    message->redelivered = amqp_take_u8(&cursor) != 0;
+    message->exchange = take_property(&cursor);
+    message->routing_key = take_property(&cursor);
+    if (cursor.bad)
+        return MB_INVALID;
+
+    memcpy(copy, delivery->header.data, delivery->header.size);
+    cursor = amqp_cursor_of((struct mb_slice){copy, delivery->header.size});
+    copy += delivery->header.size;
+    message->body_kind = MB_BODY_BYTES;
+    message->body = (struct mb_slice){copy, delivery->body.size};
+    if (delivery->body.size > 0)
+        memcpy(copy, delivery->body.data, delivery->body.size);
+    else
+        message->body.data = nothing;
+    message->present = MB_HAS_EXCHANGE | MB_HAS_ROUTING_KEY;
+    message->present |= decode_properties(&cursor, message, &table);
+    if (cursor.bad)
+        return MB_INVALID;
+    if (table.data != NULL) {
+        enum mb_status status = decode_headers(table, reads_stream, arena, message);
+
+        if (status != MB_OK)
+            return status;
+    }
+    /* On the default exchange the routing key is the queue's name: one key for all. */
+    if ((message->present & MB_HAS_KEY) == 0 && message->exchange.size > 0) {
+        message->present |= MB_HAS_KEY;
+        message->key = message->routing_key;
+    }
+    return MB_OK;
+}

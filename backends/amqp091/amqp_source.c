@@ -1,0 +1,436 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Source: one connection, one channel and scope a queue. The consumers are started in open, so that
+ * "another consumer is active" is a failure to open; what the broker sends before start waits in
+ * the reader and the socket, bounded by the prefetch.
+ */
+#include "amqp.h"
+
+#define CLOSE_WAIT_MS  3000u
+#define ACK_FRAME_SIZE 24u
+#define ACK_WINDOW_MAX (1u << 20)
+
+struct scope {
+    const char *queue;
+    const char *stream; /* the name that the core knows it by */
+    uint32_t epoch;
+    bool started;
+};
+
+struct mb_source {
+    struct amqp_client *client;
+    const struct mb_host *host;
+    bool reads_stream;
+    bool announced;
+    bool paused;
+    bool more; /* the last poll ended at the batch's bounds */
+    uint32_t scopes_count;
+    struct scope scopes[];
+};
+
+static uint64_t source_traits(const void *endpoint, const void *options)
+{
+    const struct amqp_source_options *source = options;
+
+    (void)endpoint;
+    return MB_SOURCE_ACKS_IN_ORDER | MB_SOURCE_EXCLUSIVE |
+           (source->exchange == NULL ? MB_SOURCE_CONSUMES : 0u);
+}
+
+static bool asks_stream_offset(const struct mb_strings *arguments)
+{
+    for (size_t i = 0; i < arguments->count; i++) {
+        if (strncmp(arguments->items[i], "x-stream-offset=", 16) == 0)
+            return true;
+    }
+    return false;
+}
+
+/* The queues to consume, at most AMQP_CHANNELS_MAX (the rest is refused by the caller). */
+static size_t queues_of(const struct mb_open_params *params,
+                        const struct amqp_source_options *options, const char *queues[])
+{
+    size_t count = 0;
+
+    if (options->exchange != NULL) {
+        queues[count++] = params->default_group;
+        return count;
+    }
+    if (options->queue != NULL)
+        queues[count++] = options->queue;
+    if (params->streams != NULL) {
+        for (size_t i = 0; i < params->streams->count && count < AMQP_CHANNELS_MAX; i++)
+            queues[count++] = params->streams->items[i];
+        return count;
+    }
+    for (size_t i = 0; i < options->queues.count && count < AMQP_CHANNELS_MAX; i++)
+        queues[count++] = options->queues.items[i];
+    return count;
+}
+
+static enum mb_status call(struct amqp_client *client, const struct amqp_writer *writer,
+                           unsigned channel, uint32_t answer, int64_t deadline_ms,
+                           struct mb_error *err)
+{
+    struct mb_slice arguments;
+
+    if (!amqp_client_commit(client, writer))
+        return mb_error_set(err, MB_INVALID, MB_CAUSE_NONE, "options",
+                            "the names and arguments of a queue are too long");
+    return amqp_client_call(client, channel, answer, deadline_ms, &arguments, err);
+}
+
+/* The own queue that observes an exchange: it is durable, so that a stopped bridge misses nothing.
+ */
+static enum mb_status bind_own_queue(struct amqp_client *client, const char *queue,
+                                     const struct amqp_source_options *options, int64_t deadline_ms,
+                                     struct mb_error *err)
+{
+    static const char *const every[] = {"#"};
+    struct mb_strings keys = options->binding_keys;
+    struct amqp_queue_declaration declaration = {.name = mb_slice_text(queue), .durable = true};
+    struct amqp_writer writer = amqp_client_writer(client);
+    enum mb_status status;
+
+    if (keys.count == 0)
+        keys = (struct mb_strings){every, 1};
+    amqp_frame_queue_declare(&writer, 1, &declaration);
+    status = call(client, &writer, 1, AMQP_QUEUE_DECLARED, deadline_ms, err);
+    for (size_t i = 0; status == MB_OK && i < keys.count; i++) {
+        writer = amqp_client_writer(client);
+        amqp_frame_bind(&writer, 1, mb_slice_text(queue), mb_slice_text(options->exchange),
+                        mb_slice_text(keys.items[i]));
+        status = call(client, &writer, 1, AMQP_QUEUE_BOUND, deadline_ms, err);
+    }
+    return status;
+}
+
+static unsigned prefetch_of(const struct mb_open_params *params,
+                            const struct amqp_source_options *options, uint32_t queues)
+{
+    uint64_t prefetch = (uint64_t)options->prefetch;
+    uint64_t share = params->window_messages / (queues > 0 ? queues : 1);
+
+    if (params->window_messages > 0 && prefetch > share)
+        prefetch = share;
+    if (prefetch < 1)
+        prefetch = 1;
+    return prefetch > UINT16_MAX ? UINT16_MAX : (unsigned)prefetch;
+}
+
+static enum mb_status consume(struct mb_source *source, uint32_t scope,
+                              const struct mb_open_params *params, int64_t deadline_ms,
+                              struct mb_error *err)
+{
+    const struct amqp_source_options *options = params->options;
+    struct amqp_client *client = source->client;
+    struct mb_slice queue = mb_slice_text(source->scopes[scope].queue);
+    struct amqp_queue_declaration passive = {.name = queue, .passive = true};
+    struct amqp_writer writer = amqp_client_writer(client);
+    unsigned channel = scope + 1;
+    enum mb_status status;
+
+    amqp_frame_queue_declare(&writer, channel, &passive);
+    status = call(client, &writer, channel, AMQP_QUEUE_DECLARED, deadline_ms, err);
+    if (status != MB_OK)
+        return status;
+    writer = amqp_client_writer(client);
+    amqp_frame_qos(&writer, channel, prefetch_of(params, options, source->scopes_count));
+    return call(client, &writer, channel, AMQP_BASIC_QOS_DONE, deadline_ms, err);
+}
+
+/* All consumers at once: with several, deliveries of one come before another's answer, which is
+ * then seen by poll. */
+static enum mb_status start_consumers(struct mb_source *source, const struct mb_open_params *params,
+                                      int64_t deadline_ms, struct mb_error *err)
+{
+    const struct amqp_source_options *options = params->options;
+    struct amqp_client *client = source->client;
+
+    for (uint32_t i = 0; i < source->scopes_count; i++) {
+        struct amqp_writer writer = amqp_client_writer(client);
+
+        amqp_frame_consume(&writer, i + 1, mb_slice_text(source->scopes[i].queue),
+                           params->ordered && !source->reads_stream, &options->arguments);
+        if (source->scopes_count == 1)
+            return call(client, &writer, 1, AMQP_BASIC_CONSUMING, deadline_ms, err);
+        if (!amqp_client_commit(client, &writer))
+            return mb_error_set(err, MB_INVALID, MB_CAUSE_NONE, "options",
+                                "the arguments of the consumers are too long");
+        if (amqp_client_write(client, err) == MB_DISCONNECTED)
+            return MB_DISCONNECTED;
+    }
+    return MB_OK;
+}
+
+static void name_queue(struct mb_error *err, const char *queue)
+{
+    char text[MB_ERROR_TEXT_SIZE];
+
+    snprintf(text, sizeof text, "queue \"%.100s\": %.350s", queue, err->text);
+    memcpy(err->text, text, sizeof text);
+}
+
+static void source_close(struct mb_source *source);
+
+static enum mb_status source_open(const struct mb_open_params *params,
+                                  struct mb_source **ret_source, struct mb_error *err)
+{
+    const struct amqp_source_options *options = params->options;
+    const char *queues[AMQP_CHANNELS_MAX];
+    size_t count = queues_of(params, options, queues);
+    uint64_t window = params->window_messages;
+    int64_t deadline_ms =
+        params->host->monotonic_ms(params->host->context) + (int64_t)params->timeout_ms;
+    struct mb_source *source;
+    enum mb_status status;
+
+    if (count == 0)
+        return mb_error_set(err, MB_NOT_FOUND, MB_CAUSE_DESTINATION, "missing",
+                            "no queue is named");
+    source = amqp_alloc_zero(params->host, sizeof *source + count * sizeof source->scopes[0]);
+    if (source == NULL)
+        return mb_error_set(err, MB_NO_MEMORY, MB_CAUSE_CONNECTION, "memory", "out of memory");
+    source->host = params->host;
+    source->scopes_count = (uint32_t)count;
+    source->reads_stream = asks_stream_offset(&options->arguments);
+    for (uint32_t i = 0; i < count; i++) {
+        source->scopes[i].queue = queues[i];
+        source->scopes[i].stream = options->exchange != NULL ? options->exchange : queues[i];
+    }
+    if (window > ACK_WINDOW_MAX)
+        window = ACK_WINDOW_MAX;
+    status =
+        amqp_client_open(params, params->endpoint, (uint32_t)count,
+                         AMQP_WRITE_SIZE + (size_t)window * ACK_FRAME_SIZE, &source->client, err);
+    if (status == MB_OK && options->exchange != NULL)
+        status = bind_own_queue(source->client, queues[0], options, deadline_ms, err);
+    for (uint32_t i = 0; status == MB_OK && i < count; i++) {
+        status = consume(source, i, params, deadline_ms, err);
+        if (status != MB_OK)
+            name_queue(err, queues[i]);
+    }
+    if (status == MB_OK) {
+        status = start_consumers(source, params, deadline_ms, err);
+        if (status != MB_OK)
+            name_queue(err, queues[0]);
+    }
+    if (status != MB_OK) {
+        source_close(source);
+        return status;
+    }
+    *ret_source = source;
+    return MB_OK;
+}
+
+static void source_fds(struct mb_source *source, struct mb_wait *wait)
+{
+    amqp_client_fds(source->client, wait);
+    if (source->more && !source->paused)
+        wait->ready = true;
+}
+
+/* An event that is no delivery. */
+static enum mb_status take_method(struct mb_source *source, const struct amqp_event *event,
+                                  struct mb_error *err)
+{
+    enum mb_status status;
+
+    if (event->method == AMQP_BASIC_CANCEL) {
+        const char *queue = event->channel >= 1 && event->channel <= source->scopes_count
+                                ? source->scopes[event->channel - 1].queue
+                                : "?";
+
+        return mb_error_set(err, MB_DISCONNECTED, MB_CAUSE_DESTINATION, "cancelled",
+                            "%s: the broker cancelled the consumer of queue \"%s\": it was deleted "
+                            "or moved",
+                            source->client->name, queue);
+    }
+    status = amqp_client_method(source->client, event, err);
+    if (status != MB_OK && event->channel >= 1 && event->channel <= source->scopes_count)
+        name_queue(err, source->scopes[event->channel - 1].queue);
+    return status;
+}
+
+static enum mb_status take_delivery(struct mb_source *source, const struct amqp_event *event,
+                                    struct mb_batch *batch, struct mb_error *err)
+{
+    struct mb_message *message = batch->messages[batch->count];
+    struct scope *scope;
+    enum mb_status status;
+
+    if (event->method != AMQP_BASIC_DELIVER)
+        return amqp_client_fail(source->client, err, "protocol",
+                                "a content that was not asked for");
+    scope = &source->scopes[event->channel - 1];
+    status = amqp_message_decode(event, source->reads_stream, batch->arena, message);
+    if (status == MB_NO_MEMORY)
+        return amqp_client_fail(source->client, err, "memory", "out of memory");
+    if (status != MB_OK)
+        return amqp_client_fail(source->client, err, "protocol", "a malformed delivery");
+    message->scope = (uint32_t)event->channel - 1;
+    message->epoch = scope->epoch;
+    batch->count++;
+    batch->bytes += event->body.size + event->header.size;
+    return MB_OK;
+}
+
+static bool may_hand_out(const struct mb_source *source)
+{
+    for (uint32_t i = 0; i < source->scopes_count; i++) {
+        if (!source->scopes[i].started)
+            return false;
+    }
+    return true;
+}
+
+static enum mb_status source_poll(struct mb_source *source, struct mb_batch *batch,
+                                  struct mb_error *err)
+{
+    struct amqp_client *client = source->client;
+    bool read = false;
+
+    source->more = false;
+    if (!may_hand_out(source))
+        return MB_OK;
+    while (batch->count < batch->count_max && batch->bytes < batch->bytes_max) {
+        struct amqp_event event;
+        enum mb_status status = MB_OK;
+
+        switch (amqp_reader_next(&client->reader, &event)) {
+        case AMQP_EVENT_CONTENT:
+            status = take_delivery(source, &event, batch, err);
+            break;
+        case AMQP_EVENT_METHOD:
+            status = take_method(source, &event, err);
+            break;
+        case AMQP_EVENT_BAD:
+            return amqp_client_fail(client, err, "protocol", "the broker sent no AMQP 0-9-1");
+        case AMQP_EVENT_NO_MEMORY:
+            return amqp_client_fail(client, err, "memory", "out of memory");
+        case AMQP_EVENT_NONE:
+            /* Once a poll, so that a fast broker does not keep the lane here. */
+            if (read && !client->unread)
+                return MB_OK;
+            status = amqp_client_read(client, err);
+            if (status == MB_AGAIN)
+                return MB_OK;
+            read = true;
+            break;
+        }
+        if (status != MB_OK)
+            return status;
+    }
+    source->more = true;
+    return MB_OK;
+}
+
+/* Writes one frame a run of equal outcomes; acknowledgements cover all before them. */
+static enum mb_status source_ack(struct mb_source *source, const struct mb_ack *acks, size_t count,
+                                 struct mb_error *err)
+{
+    struct amqp_client *client = source->client;
+    struct amqp_writer writer = amqp_client_writer(client);
+    enum mb_status status;
+
+    for (size_t i = 0; i < count; i++) {
+        if (i + 1 < count && acks[i + 1].scope == acks[i].scope &&
+            acks[i + 1].outcome == acks[i].outcome)
+            continue;
+        amqp_frame_ack(&writer, acks[i].scope + 1, acks[i].token, acks[i].outcome);
+    }
+    if (!amqp_client_commit(client, &writer))
+        return amqp_client_fail(client, err, "stuck", "the broker does not take acknowledgements");
+    status = amqp_client_write(client, err);
+    return status == MB_AGAIN ? MB_OK : status;
+}
+
+static enum mb_status source_start(struct mb_source *source, const struct mb_scope_start *starts,
+                                   size_t count, struct mb_error *err)
+{
+    (void)err;
+    for (size_t i = 0; i < count; i++) {
+        if (starts[i].scope < source->scopes_count) {
+            source->scopes[starts[i].scope].epoch = starts[i].epoch;
+            source->scopes[starts[i].scope].started = true;
+        }
+    }
+    source->more = true;
+    return MB_OK;
+}
+
+static enum mb_status source_stop(struct mb_source *source, const uint32_t *scopes, size_t count,
+                                  struct mb_error *err)
+{
+    (void)err;
+    for (size_t i = 0; i < count; i++) {
+        if (scopes[i] < source->scopes_count)
+            source->scopes[scopes[i]].started = false;
+    }
+    return MB_OK;
+}
+
+static void source_pause(struct mb_source *source, bool paused)
+{
+    source->paused = paused;
+    /* What was read meanwhile waits in the reader, and no descriptor would tell. */
+    if (!paused)
+        source->more = true;
+}
+
+static void announce(struct mb_source *source)
+{
+    for (uint32_t i = 0; i < source->scopes_count; i++) {
+        struct mb_event event;
+
+        memset(&event, 0, sizeof event);
+        event.struct_size = sizeof event;
+        event.kind = MB_EVENT_SCOPE_ASSIGNED;
+        event.scope = i;
+        event.epoch = 1;
+        event.partition = -1;
+        event.stream = mb_slice_text(source->scopes[i].stream);
+        source->host->event(source->host->context, &event);
+    }
+    source->announced = true;
+}
+
+static enum mb_status source_service(struct mb_source *source, struct mb_error *err)
+{
+    struct amqp_client *client = source->client;
+    enum mb_status status;
+
+    if (!source->announced)
+        announce(source);
+    amqp_client_tell_blocked(client);
+    /* While nobody polls, input is taken as far as there is room, to see the end of the
+     * connection. */
+    if (source->paused || !may_hand_out(source)) {
+        status = amqp_client_read(client, err);
+        if (status == MB_DISCONNECTED)
+            return status;
+    }
+    return amqp_client_service(client, err);
+}
+
+static void source_close(struct mb_source *source)
+{
+    if (source == NULL)
+        return;
+    amqp_client_close(source->client, CLOSE_WAIT_MS);
+    source->host->release(source->host->context, source);
+}
+
+const struct mb_source_ops amqp_source_ops = {
+    .struct_size = sizeof(struct mb_source_ops),
+    .traits = source_traits,
+    .open = source_open,
+    .fds = source_fds,
+    .poll = source_poll,
+    .ack = source_ack,
+    .start = source_start,
+    .stop = source_stop,
+    .pause = source_pause,
+    .service = source_service,
+    .close = source_close,
+};
