@@ -6,8 +6,8 @@
 #include <ctype.h>
 #include <stdlib.h>
 
-#define NAME_MAX_SIZE 100
-#define STREAMS_MAX 1024
+#define NAME_MAX_SIZE    100
+#define STREAMS_MAX      1024
 #define STREAM_NAME_SIZE 512
 
 /* Names become parts of the names of groups, queues and files, and of metrics. */
@@ -226,7 +226,8 @@ static void check_parties(struct mb_loader *loader, const struct mb_config_route
     char name[STREAM_NAME_SIZE];
 
     for (size_t i = 0; i < sinks_count && !loader->no_memory; i++) {
-        const struct mb_config_stream *to = i < route->to_count ? &route->to[i] : route->dead_letter;
+        const struct mb_config_stream *to =
+            i < route->to_count ? &route->to[i] : route->dead_letter;
 
         if (party_init(loader, &sink, route, to, MB_ROLE_SINK))
             validate(loader, &sink, route->name);

@@ -62,6 +62,19 @@ void mb_loader_warning(struct mb_loader *loader, unsigned line, const char *form
     add(loader, false, line, text);
 }
 
+bool mb_loader_has_wrong_number(const struct mb_loader *loader, unsigned line)
+{
+    static const char *const begin = "the number ";
+    const struct mb_diagnostics *diagnostics = loader->diagnostics;
+
+    for (size_t i = 0; i < diagnostics->count; i++) {
+        if (diagnostics->items[i].line == line &&
+            strncmp(diagnostics->items[i].text, begin, strlen(begin)) == 0)
+            return true;
+    }
+    return false;
+}
+
 static int by_place(const void *a, const void *b)
 {
     const struct mb_diagnostic *one = a;

@@ -3,7 +3,6 @@
 #include "core/config/members.h"
 #include "core/config/scan.h"
 #include "core/config/suggest.h"
-#include "core/router/steps.h"
 #include "core/runtime/registry.h"
 
 #include <errno.h>
@@ -14,25 +13,13 @@
 #include <unistd.h>
 
 #define FILE_SIZE_MAX (16u << 20)
-#define OWNER_SIZE 160
+#define OWNER_SIZE    160
 
 /* Since 1.7 the names of included files come with the folder before them. */
 #define FILES_HAVE_FOLDER (LIBCONFIG_VER_MAJOR > 1 || LIBCONFIG_VER_MINOR >= 7)
 
 static const char *const nothing[] = {NULL};
 static const char *const top_names[] = {"bridge", "endpoints", "routes", NULL};
-static const char *const route_names[] = {"from", "to", "dead_letter", "steps", NULL};
-
-static bool settings_init(struct mb_loader *loader, struct mb_settings *settings,
-                          const struct mb_option_table *table, unsigned line)
-{
-    if (mb_settings_init(settings, table) != MB_OK) {
-        loader->no_memory = true;
-        return false;
-    }
-    settings->line = line;
-    return true;
-}
 
 /* The member of that name if it is of the right kind; else it is reported. */
 static config_setting_t *member_group(struct mb_loader *loader, config_setting_t *parent,
@@ -58,7 +45,7 @@ static void read_bridge(struct mb_loader *loader, config_setting_t *root)
                                  .targets_count = 1,
                                  .structural = nothing};
 
-    if (!settings_init(loader, &settings, &mb_bridge_table, 0))
+    if (!mb_loader_settings(loader, &settings, &mb_bridge_table, 0))
         return;
     if (group != NULL) {
         settings.line = mb_members_line(loader, group);
@@ -69,23 +56,32 @@ static void read_bridge(struct mb_loader *loader, config_setting_t *root)
     mb_settings_release(&settings);
 }
 
+static void offer_backend(void *context, const struct mb_backend *backend)
+{
+    mb_suggestion_offer(context, backend->name);
+}
+
 static const struct mb_backend *find_backend(struct mb_loader *loader, const char *name,
                                              config_setting_t *group)
 {
     config_setting_t *setting = config_setting_get_member(group, "backend");
     const struct mb_backend *backend = NULL;
+    struct mb_suggestion suggestion;
     struct mb_error err;
+    char hint[160];
 
     if (setting == NULL || config_setting_type(setting) != CONFIG_TYPE_STRING)
         return NULL;
     mb_error_clear(&err);
-    if (mb_registry_find(loader->registry, config_setting_get_string(setting), &backend, &err) !=
-        MB_OK) {
-        mb_loader_error(loader, mb_members_line(loader, setting), "endpoint \"%s\": %s", name,
-                        err.text);
-        return NULL;
-    }
-    return backend;
+    if (mb_registry_find(loader->registry, config_setting_get_string(setting), &backend, &err) ==
+        MB_OK)
+        return backend;
+    mb_suggestion_init(&suggestion, config_setting_get_string(setting));
+    if (err.status == MB_NOT_FOUND)
+        mb_registry_each(loader->registry, offer_backend, NULL, &suggestion);
+    mb_loader_error(loader, mb_members_line(loader, setting), "endpoint \"%s\": %s%s", name,
+                    err.text, mb_suggestion_text(&suggestion, hint, sizeof hint));
+    return NULL;
 }
 
 static void take_endpoint(struct mb_loader *loader, struct mb_config_endpoint *endpoint,
@@ -128,14 +124,14 @@ static void read_endpoint(struct mb_loader *loader, config_setting_t *group)
         mb_loader_error(loader, endpoint->line, "%s must be a group { backend = …; }", owner);
         return;
     }
-    if (!settings_init(loader, &core, &mb_endpoint_table, endpoint->line))
+    if (!mb_loader_settings(loader, &core, &mb_endpoint_table, endpoint->line))
         return;
     endpoint->backend = find_backend(loader, config_setting_name(group), group);
     members.targets_count = 1;
     members.is_lenient = endpoint->backend == NULL;
-    if (endpoint->backend != NULL && settings_init(loader, &endpoint->settings,
-                                                   &endpoint->backend->endpoint_options,
-                                                   endpoint->line))
+    if (endpoint->backend != NULL &&
+        mb_loader_settings(loader, &endpoint->settings, &endpoint->backend->endpoint_options,
+                           endpoint->line))
         members.targets_count = 2;
     mb_members_read(&members, group);
     mb_loader_check_required(loader, &core, owner);
@@ -152,8 +148,9 @@ static void read_endpoints(struct mb_loader *loader, config_setting_t *root)
     int count = group != NULL ? config_setting_length(group) : 0;
 
     if (config_setting_get_member(root, "endpoints") == NULL)
-        mb_loader_error(loader, 0, "there are no endpoints: endpoints = { name = { backend = …; }; "
-                                   "};");
+        mb_loader_error(loader, 0,
+                        "there are no endpoints: endpoints = { name = { backend = …; }; "
+                        "};");
     loader->config->endpoints = calloc((size_t)count + 1, sizeof *loader->config->endpoints);
     if (loader->config->endpoints == NULL) {
         loader->no_memory = true;
@@ -163,305 +160,15 @@ static void read_endpoints(struct mb_loader *loader, config_setting_t *root)
         read_endpoint(loader, config_setting_get_elem(group, (unsigned)i));
 }
 
-/* The endpoint that a stream names; NULL is reported, unless the key is missing. */
-static const struct mb_config_endpoint *find_endpoint(struct mb_loader *loader, const char *owner,
-                                                      config_setting_t *group)
-{
-    config_setting_t *setting = config_setting_get_member(group, "endpoint");
-    struct mb_suggestion suggestion;
-    const char *name;
-    char hint[160];
-
-    if (setting == NULL || config_setting_type(setting) != CONFIG_TYPE_STRING)
-        return NULL;
-    name = config_setting_get_string(setting);
-    mb_suggestion_init(&suggestion, name);
-    for (size_t i = 0; i < loader->config->endpoints_count; i++) {
-        if (strcmp(loader->config->endpoints[i]->name, name) == 0)
-            return loader->config->endpoints[i];
-        mb_suggestion_offer(&suggestion, loader->config->endpoints[i]->name);
-    }
-    mb_loader_error(loader, mb_members_line(loader, setting),
-                    "%s: there is no endpoint \"%.100s\"%s", owner, name,
-                    mb_suggestion_text(&suggestion, hint, sizeof hint));
-    return NULL;
-}
-
-/* The backend's table for that role; NULL (reported) if it cannot play it. */
-static const struct mb_option_table *role_table(struct mb_loader *loader, const char *owner,
-                                                const struct mb_config_stream *stream,
-                                                enum mb_role role)
-{
-    const struct mb_backend *backend = stream->endpoint->backend;
-
-    if (backend == NULL)
-        return NULL;
-    if (role == MB_ROLE_SOURCE ? backend->source != NULL : backend->sink != NULL)
-        return role == MB_ROLE_SOURCE ? &backend->source_options : &backend->sink_options;
-    mb_loader_error(loader, stream->line, "%s: backend %s of endpoint \"%s\" cannot be a %s", owner,
-                    backend->name, stream->endpoint->name,
-                    role == MB_ROLE_SOURCE ? "source" : "sink");
-    return NULL;
-}
-
-/* True if the stream is right in itself. */
-static bool read_stream(struct mb_loader *loader, config_setting_t *group, const char *owner,
-                        enum mb_role role, struct mb_config_stream *stream)
-{
-    struct mb_settings core = {0};
-    struct mb_members members = {.loader = loader,
-                                 .owner = owner,
-                                 .targets = {&core, &stream->settings},
-                                 .targets_count = 1,
-                                 .structural = nothing};
-    const struct mb_option_table *table = NULL;
-    size_t errors = loader->diagnostics->errors;
-    char found[64];
-
-    stream->line = mb_members_line(loader, group);
-    if (!config_setting_is_group(group)) {
-        mb_loader_error(loader, stream->line, "%s must be a group { endpoint = …; }, not %s", owner,
-                        mb_members_found(group, found, sizeof found));
-        return false;
-    }
-    if (!settings_init(loader, &core, role == MB_ROLE_SOURCE ? &mb_source_table : &mb_sink_table,
-                       stream->line))
-        return false;
-    stream->endpoint = find_endpoint(loader, owner, group);
-    if (stream->endpoint != NULL)
-        table = role_table(loader, owner, stream, role);
-    if (table != NULL && settings_init(loader, &stream->settings, table, stream->line))
-        members.targets_count = 2;
-    members.is_lenient = table == NULL;
-    mb_members_read(&members, group);
-    mb_loader_check_required(loader, &core, owner);
-    if (table != NULL)
-        mb_loader_check_required(loader, &stream->settings, owner);
-    mb_loader_take_stream(loader, &core, stream);
-    mb_settings_release(&core);
-    return table != NULL && loader->diagnostics->errors == errors;
-}
-
-/* from or to: one group, or a list of them. */
-static bool read_streams(struct mb_loader *loader, config_setting_t *route, const char *route_name,
-                         enum mb_role role, struct mb_config_stream **ret_streams,
-                         size_t *ret_count)
-{
-    const char *key = role == MB_ROLE_SOURCE ? "from" : "to";
-    config_setting_t *setting = config_setting_get_member(route, key);
-    bool is_sound = true;
-    char owner[OWNER_SIZE];
-    char found[64];
-    int count = 1;
-
-    snprintf(owner, sizeof owner, "%s of route \"%.100s\"", key, route_name);
-    if (setting == NULL) {
-        mb_loader_error(loader, mb_members_line(loader, route), "route \"%.100s\" lacks \"%s\"",
-                        route_name, key);
-        return false;
-    }
-    if (config_setting_type(setting) == CONFIG_TYPE_LIST) {
-        count = config_setting_length(setting);
-    } else if (!config_setting_is_group(setting)) {
-        mb_loader_error(loader, mb_members_line(loader, setting),
-                        "%s must be a group { endpoint = …; } or a list of groups, not %s", owner,
-                        mb_members_found(setting, found, sizeof found));
-        return false;
-    }
-    if (count == 0 || count > MB_SINKS_MAX) {
-        mb_loader_error(loader, mb_members_line(loader, setting),
-                        "%s must have between 1 and %d entries, not %d", owner, MB_SINKS_MAX,
-                        count);
-        return false;
-    }
-    *ret_streams = calloc((size_t)count, sizeof **ret_streams);
-    if (*ret_streams == NULL) {
-        loader->no_memory = true;
-        return false;
-    }
-    for (int i = 0; i < count; i++) {
-        config_setting_t *group = config_setting_is_group(setting)
-                                      ? setting
-                                      : config_setting_get_elem(setting, (unsigned)i);
-
-        is_sound &= read_stream(loader, group, owner, role, &(*ret_streams)[(*ret_count)++]);
-    }
-    return is_sound;
-}
-
-static void read_step(struct mb_loader *loader, config_setting_t *setting, const char *route_name,
-                      struct mb_config_step *step)
-{
-    struct mb_settings core = {0};
-    char owner[OWNER_SIZE];
-    struct mb_members members = {.loader = loader,
-                                 .owner = owner,
-                                 .targets = {&core, &step->settings},
-                                 .targets_count = 1,
-                                 .structural = nothing};
-    const struct mb_step *row = NULL;
-    struct mb_suggestion suggestion;
-    const char *name = NULL;
-    char hint[160];
-
-    step->line = mb_members_line(loader, setting);
-    if (config_setting_is_group(setting))
-        config_setting_lookup_string(setting, "step", &name);
-    else
-        name = config_setting_get_string(setting);
-    if (name != NULL)
-        row = mb_step_find(name);
-    if (row != NULL) {
-        step->name = mb_loader_copy(loader, name);
-        if (settings_init(loader, &step->settings, &row->options, step->line))
-            members.targets_count = 2;
-    } else if (name != NULL) {
-        mb_suggestion_init(&suggestion, name);
-        for (size_t i = 0; mb_step_at(i) != NULL; i++)
-            mb_suggestion_offer(&suggestion, mb_step_at(i)->name);
-        mb_loader_error(loader, step->line, "steps of route \"%.100s\": there is no step \"%s\"%s",
-                        route_name, name, mb_suggestion_text(&suggestion, hint, sizeof hint));
-    }
-    snprintf(owner, sizeof owner, "step \"%.40s\" of route \"%.80s\"", name != NULL ? name : "?",
-             route_name);
-    members.is_lenient = row == NULL;
-    if (config_setting_is_group(setting) &&
-        settings_init(loader, &core, &mb_step_table, step->line)) {
-        mb_members_read(&members, setting);
-        mb_loader_check_required(loader, &core, owner);
-    }
-    if (row != NULL)
-        mb_loader_check_required(loader, &step->settings, owner);
-    mb_settings_release(&core);
-}
-
-static void read_steps(struct mb_loader *loader, config_setting_t *group,
-                       struct mb_config_route *route, const char *route_name)
-{
-    config_setting_t *list = config_setting_get_member(group, "steps");
-    char found[64];
-
-    if (list == NULL)
-        return;
-    if (config_setting_type(list) != CONFIG_TYPE_LIST) {
-        mb_loader_error(loader, mb_members_line(loader, list),
-                        "steps must be a list: ( { step = …; }, … ), not %s",
-                        mb_members_found(list, found, sizeof found));
-        return;
-    }
-    route->steps = calloc((size_t)config_setting_length(list) + 1, sizeof *route->steps);
-    loader->no_memory |= route->steps == NULL;
-    for (int i = 0; route->steps != NULL && i < config_setting_length(list); i++) {
-        config_setting_t *setting = config_setting_get_elem(list, (unsigned)i);
-
-        if (config_setting_is_group(setting) ||
-            config_setting_type(setting) == CONFIG_TYPE_STRING)
-            read_step(loader, setting, route_name, &route->steps[route->steps_count++]);
-        else
-            mb_loader_error(loader, mb_members_line(loader, setting),
-                            "a step must be a group { step = …; }, not %s",
-                            mb_members_found(setting, found, sizeof found));
-    }
-}
-
-static bool read_dead_letter(struct mb_loader *loader, config_setting_t *group,
-                             struct mb_config_route *route, const char *route_name)
-{
-    config_setting_t *setting = config_setting_get_member(group, "dead_letter");
-    char owner[OWNER_SIZE];
-
-    if (setting == NULL)
-        return true;
-    snprintf(owner, sizeof owner, "dead_letter of route \"%.100s\"", route_name);
-    route->dead_letter = calloc(1, sizeof *route->dead_letter);
-    if (route->dead_letter == NULL) {
-        loader->no_memory = true;
-        return false;
-    }
-    return read_stream(loader, setting, owner, MB_ROLE_SINK, route->dead_letter);
-}
-
-static void read_route(struct mb_loader *loader, config_setting_t *group, size_t index)
-{
-    struct mb_config_route *route = &loader->config->routes[index];
-    struct mb_route_draft *draft = &loader->drafts[index];
-    size_t errors = loader->diagnostics->errors;
-    const char *name = NULL;
-    char owner[OWNER_SIZE];
-    struct mb_members members = {.loader = loader,
-                                 .owner = owner,
-                                 .targets = {&draft->settings},
-                                 .targets_count = 1,
-                                 .structural = route_names};
-
-    loader->config->routes_count++;
-    route->line = mb_members_line(loader, group);
-    if (!settings_init(loader, &draft->settings, &mb_route_table, route->line))
-        return;
-    if (!config_setting_is_group(group)) {
-        mb_loader_error(loader, route->line, "a route must be a group { name = …; from = …; to = "
-                                             "…; }");
-        return;
-    }
-    if (!config_setting_lookup_string(group, "name", &name))
-        name = "?";
-    snprintf(owner, sizeof owner, "route \"%.100s\"", name);
-    mb_members_read(&members, group);
-    mb_loader_check_required(loader, &draft->settings, "the route");
-    draft->is_sound = read_streams(loader, group, name, MB_ROLE_SOURCE, &route->from,
-                                   &route->from_count);
-    draft->is_sound &= read_streams(loader, group, name, MB_ROLE_SINK, &route->to,
-                                    &route->to_count);
-    draft->is_sound &= read_dead_letter(loader, group, route, name);
-    read_steps(loader, group, route, name);
-    draft->is_sound &= loader->diagnostics->errors == errors;
-    mb_loader_take_route(loader, &draft->settings, route);
-    if (asprintf(&route->group, "mbridge.%s.%s",
-                 loader->config->bridge_name != NULL ? loader->config->bridge_name : "", name) < 0)
-        route->group = NULL;
-    loader->no_memory |= route->group == NULL;
-}
-
-static void read_routes(struct mb_loader *loader, config_setting_t *root)
-{
-    config_setting_t *list = config_setting_get_member(root, "routes");
-    char found[64];
-    int count;
-
-    if (list == NULL) {
-        mb_loader_error(loader, 0, "there are no routes: routes = ( { name = …; from = …; to = …; "
-                                   "} );");
-        return;
-    }
-    if (config_setting_type(list) != CONFIG_TYPE_LIST) {
-        mb_loader_error(loader, mb_members_line(loader, list),
-                        "routes must be a list of groups ( { … }, { … } ), not %s",
-                        mb_members_found(list, found, sizeof found));
-        return;
-    }
-    count = config_setting_length(list);
-    if (count == 0)
-        mb_loader_error(loader, mb_members_line(loader, list), "there are no routes in the list");
-    loader->config->routes = calloc((size_t)count + 1, sizeof *loader->config->routes);
-    loader->drafts = calloc((size_t)count + 1, sizeof *loader->drafts);
-    if (loader->config->routes == NULL || loader->drafts == NULL) {
-        loader->no_memory = true;
-        return;
-    }
-    for (int i = 0; i < count && !loader->no_memory; i++)
-        read_route(loader, config_setting_get_elem(list, (unsigned)i), (size_t)i);
-}
-
 static void read_root(struct mb_loader *loader, config_setting_t *root)
 {
-    struct mb_members members = {
-        .loader = loader, .owner = "the file", .structural = top_names};
+    struct mb_members members = {.loader = loader, .owner = "the file", .structural = top_names};
 
     mb_members_read(&members, root);
     read_bridge(loader, root);
     read_endpoints(loader, root);
     if (!loader->no_memory)
-        read_routes(loader, root);
+        mb_routes_read(loader, root);
     if (loader->no_memory)
         return;
     for (size_t i = 0; i < loader->config->endpoints_count; i++)
@@ -539,8 +246,8 @@ static void scan_included(struct mb_loader *loader, const char *folder)
         size_t size = 0;
         char *path = NULL;
 
-        if (asprintf(&path, "%s%s%s", FILES_HAVE_FOLDER ? "" : folder,
-                     FILES_HAVE_FOLDER ? "" : "/", loader->files[i]) < 0) {
+        if (asprintf(&path, "%s%s%s", FILES_HAVE_FOLDER ? "" : folder, FILES_HAVE_FOLDER ? "" : "/",
+                     loader->files[i]) < 0) {
             loader->no_memory = true;
             return;
         }
@@ -582,10 +289,10 @@ static void parse(struct mb_loader *loader, char *text, size_t size, char *folde
     } else {
         const char *reason = config_error_text(&file);
 
-        mb_loader_error(loader,
-                        mb_members_place(loader, config_error_file(&file),
-                                         (unsigned)config_error_line(&file)),
-                        "%s", reason != NULL ? reason : "cannot be read");
+        mb_loader_error(
+            loader,
+            mb_members_place(loader, config_error_file(&file), (unsigned)config_error_line(&file)),
+            "%s", reason != NULL ? reason : "cannot be read");
     }
     config_destroy(&file);
 }

@@ -36,9 +36,17 @@ void mb_loader_error(struct mb_loader *loader, unsigned line, const char *format
 MB_PRINTF(3, 4)
 void mb_loader_warning(struct mb_loader *loader, unsigned line, const char *format, ...);
 
+/* Whether the scan found a number in that line that does not fit: what libconfig made of it is not
+ * worth a word. */
+bool mb_loader_has_wrong_number(const struct mb_loader *loader, unsigned line);
+
 /* Sorts what was found, tells files from lines, and frees what only loading needed. The model goes
  * out if there is no error, else it is destroyed. */
 enum mb_status mb_loader_end(struct mb_loader *loader, struct mb_config **ret_config);
+
+/* Empty settings of that table; false marks the loader as out of memory. */
+bool mb_loader_settings(struct mb_loader *loader, struct mb_settings *settings,
+                        const struct mb_option_table *table, unsigned line);
 
 /* Reports required rows that are not set, and a table none of whose NAMES_STREAM rows is. owner is
  * how the settings are called in the message. True if nothing is missing. */

@@ -241,6 +241,8 @@ static void set_row(struct mb_members *members, struct mb_settings *settings, si
     struct mb_error err;
     bool is_list;
 
+    if (config_setting_is_number(value) && mb_loader_has_wrong_number(members->loader, line))
+        return;
     if (gather(members, &settings->table->rows[index], value, line, &texts, &is_list)) {
         mb_error_clear(&err);
         if (mb_settings_set(settings, index, (const char *const *)texts.items, texts.count, is_list,

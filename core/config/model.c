@@ -3,6 +3,17 @@
 
 #include <stdlib.h>
 
+bool mb_loader_settings(struct mb_loader *loader, struct mb_settings *settings,
+                        const struct mb_option_table *table, unsigned line)
+{
+    if (mb_settings_init(settings, table) != MB_OK) {
+        loader->no_memory = true;
+        return false;
+    }
+    settings->line = line;
+    return true;
+}
+
 char *mb_loader_copy(struct mb_loader *loader, const char *text)
 {
     char *copy = text != NULL ? strdup(text) : NULL;
@@ -247,8 +258,8 @@ bool mb_config_route_equal(const struct mb_config_route *a, const struct mb_conf
            streams_equal(a->dead_letter, a->dead_letter != NULL, b->dead_letter,
                          b->dead_letter != NULL) &&
            steps_equal(a, b) && a->order == b->order && a->delivery == b->delivery &&
-           a->on_reject == b->on_reject && a->on_loss == b->on_loss &&
-           a->fidelity == b->fidelity && a->provenance == b->provenance && a->lanes == b->lanes &&
+           a->on_reject == b->on_reject && a->on_loss == b->on_loss && a->fidelity == b->fidelity &&
+           a->provenance == b->provenance && a->lanes == b->lanes &&
            a->window_messages == b->window_messages && a->window_bytes == b->window_bytes &&
            a->retry_initial_ms == b->retry_initial_ms && a->retry_max_ms == b->retry_max_ms &&
            a->retry_attempts == b->retry_attempts;

@@ -17,7 +17,11 @@ enum mb_delivery { MB_AT_LEAST_ONCE = 0, MB_EFFECTIVELY_ONCE = 1 };
 enum mb_on_reject { MB_REJECT_DEAD_LETTER = 0, MB_REJECT_STOP = 1 };
 enum mb_on_loss { MB_LOSS_STOP = 0, MB_LOSS_CONTINUE = 1 };
 enum mb_fidelity { MB_FIDELITY_BEST_EFFORT = 0, MB_FIDELITY_STRICT = 1 };
-enum mb_provenance_mode { MB_PROVENANCE_AUTO = 0, MB_PROVENANCE_ALWAYS = 1, MB_PROVENANCE_NEVER = 2 };
+enum mb_provenance_mode {
+    MB_PROVENANCE_AUTO = 0,
+    MB_PROVENANCE_ALWAYS = 1,
+    MB_PROVENANCE_NEVER = 2
+};
 
 #define MB_SINKS_MAX 62 /* a mask of 64 bits, less the dead-letter sink, less one spare */
 
@@ -44,7 +48,7 @@ struct mb_config_stream {
 
 struct mb_config_step {
     unsigned line;
-    char *name;                 /* row of core/router/steps.h */
+    char *name; /* row of core/router/steps.h */
     struct mb_settings settings;
 };
 

@@ -153,11 +153,10 @@ enum mb_status mb_parse_time_ms(const char *text, int64_t *ret_ms)
     int year;
     int month;
 
-    if (!take_number(&text, 4, &year) || !take_char(&text, "-") ||
-        !take_number(&text, 2, &month) || !take_char(&text, "-") ||
-        !take_number(&text, 2, &parts.tm_mday) || !take_char(&text, "Tt ") ||
-        !take_number(&text, 2, &parts.tm_hour) || !take_char(&text, ":") ||
-        !take_number(&text, 2, &parts.tm_min) || !take_char(&text, ":") ||
+    if (!take_number(&text, 4, &year) || !take_char(&text, "-") || !take_number(&text, 2, &month) ||
+        !take_char(&text, "-") || !take_number(&text, 2, &parts.tm_mday) ||
+        !take_char(&text, "Tt ") || !take_number(&text, 2, &parts.tm_hour) ||
+        !take_char(&text, ":") || !take_number(&text, 2, &parts.tm_min) || !take_char(&text, ":") ||
         !take_number(&text, 2, &parts.tm_sec))
         return MB_INVALID;
     if (*text == '.') {

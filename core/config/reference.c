@@ -39,7 +39,8 @@ static const char head[] =
     "- Templates: `${stream}` `${endpoint}` `${key}` `${partition}` `${routing_key}` `${subject}`\n"
     "  `${header.NAME}` `${header.NAME:-default}`. A message without the value is rejected.\n"
     "- `@include \"other.conf\"` takes in a file of the same folder, or by a path relative to it.\n"
-    "- For `mbridge copy`, options are query parameters of the URL: `?queue=orders&tls.ca=ca.pem`.\n"
+    "- For `mbridge copy`, options are query parameters of the URL: "
+    "`?queue=orders&tls.ca=ca.pem`.\n"
     "\n";
 
 static const char *number_text(const struct mb_option *row, int64_t value, char *buffer,

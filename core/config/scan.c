@@ -28,7 +28,7 @@ struct reader {
     size_t at;
     unsigned line;
     unsigned depth;
-    bool is_lost;   /* not of a form that is understood here */
+    bool is_lost; /* not of a form that is understood here */
     bool no_memory;
 };
 
@@ -87,8 +87,7 @@ static void check_include(struct reader *reader)
     memcpy(path + folder_size, reader->text + begin, size);
     path[(size_t)folder_size + size] = '\0';
     if (reader->text[begin] == '/') {
-        report(reader, line,
-               "@include \"%s\": write the path relative to the folder of this file",
+        report(reader, line, "@include \"%s\": write the path relative to the folder of this file",
                path + folder_size);
         reader->scan->include_failed = true;
     } else if (access(path, R_OK) != 0) {

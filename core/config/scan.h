@@ -14,7 +14,7 @@
 struct mb_scan {
     void (*report)(void *context, unsigned line, const char *text);
     void *context;
-    const char *folder; /* where included files are looked for */
+    const char *folder;  /* where included files are looked for */
     bool include_failed; /* set: an included file cannot be read, which libconfig would say again */
 };
 

@@ -72,9 +72,7 @@ static enum mb_status secret_from_file(const char *path, char **ret_secret, stru
     if (fd >= 0)
         size = read_all(fd, buffer, SECRET_SIZE_MAX + 1);
     if (size < 0) {
-        status = errno == ENOENT   ? MB_NOT_FOUND
-                 : errno == EACCES ? MB_DENIED
-                                   : MB_INVALID;
+        status = errno == ENOENT ? MB_NOT_FOUND : errno == EACCES ? MB_DENIED : MB_INVALID;
         mb_error_set(err, status, MB_CAUSE_NONE, "secret", "the secret file %s cannot be read: %s",
                      path, strerror(errno));
         goto out;
@@ -84,10 +82,9 @@ static enum mb_status secret_from_file(const char *path, char **ret_secret, stru
     if (size > 0 && buffer[size - 1] == '\r')
         buffer[--size] = '\0';
     if (size > SECRET_SIZE_MAX || strlen(buffer) != (size_t)size) {
-        status = mb_error_set(err, MB_INVALID, MB_CAUSE_NONE, "secret",
-                              "the secret file %s %s", path,
-                              size > SECRET_SIZE_MAX ? "is larger than 64 KiB"
-                                                     : "holds a NUL byte");
+        status =
+            mb_error_set(err, MB_INVALID, MB_CAUSE_NONE, "secret", "the secret file %s %s", path,
+                         size > SECRET_SIZE_MAX ? "is larger than 64 KiB" : "holds a NUL byte");
         goto out;
     }
     *ret_secret = strdup(buffer);

@@ -63,9 +63,8 @@ enum mb_status mb_settings_find(const struct mb_option_table *table, const char 
 
 const char *mb_option_type_name(const struct mb_option *row)
 {
-    static const char *const names[] = {"string", "bool",     "integer", "size",
-                                        "duration", "choice", "list",    "pairs",
-                                        "template", "start"};
+    static const char *const names[] = {"string", "bool", "integer", "size",     "duration",
+                                        "choice", "list", "pairs",   "template", "start"};
 
     return row->type < sizeof names / sizeof *names ? names[row->type] : "unknown";
 }
@@ -117,7 +116,8 @@ static enum mb_status wrong(const struct mb_option *row, const char *text, struc
                             expects);
     return mb_error_set(err, MB_INVALID, MB_CAUSE_NONE, "option", "%s must be %s, not \"%.*s\"%s",
                         row->name, expects, SHOWN_MAX, text,
-                        row->type == MB_OPTION_DURATION && strspn(text, "0123456789") == strlen(text)
+                        row->type == MB_OPTION_DURATION &&
+                                strspn(text, "0123456789") == strlen(text)
                             ? ": its unit is missing"
                             : "");
 }

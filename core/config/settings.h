@@ -14,8 +14,8 @@
 
 struct mb_setting {
     bool is_set;
-    unsigned line;        /* in the file; 0: from a URL */
-    char **texts;         /* the value as written: one, or the items of a list */
+    unsigned line; /* in the file; 0: from a URL */
+    char **texts;  /* the value as written: one, or the items of a list */
     size_t texts_count;
     bool is_list;
 };
@@ -66,7 +66,8 @@ const char *mb_option_type_name(const struct mb_option *row);
 /* Equal in effect: same rows set to the same texts. */
 bool mb_settings_equal(const struct mb_settings *a, const struct mb_settings *b);
 
-/* Parsers shared by tables and the model. MB_INVALID if the text is not of that form or overflows. */
+/* Parsers shared by tables and the model. MB_INVALID if the text is not of that form or overflows.
+ */
 enum mb_status mb_parse_duration_ms(const char *text, int64_t *ret_ms);
 enum mb_status mb_parse_size_bytes(const char *text, int64_t *ret_bytes);
 enum mb_status mb_parse_integer(const char *text, int64_t *ret_number);

@@ -206,8 +206,7 @@ static const struct mb_option route_rows[] = {
      .doc = "Whether an id and the path are added to messages. auto: where the platforms differ."},
 };
 
-const struct mb_option_table mb_bridge_table = {ROWS(bridge_rows),
-                                                sizeof(struct mb_bridge_values)};
+const struct mb_option_table mb_bridge_table = {ROWS(bridge_rows), sizeof(struct mb_bridge_values)};
 const struct mb_option_table mb_endpoint_table = {ROWS(endpoint_rows),
                                                   sizeof(struct mb_endpoint_values)};
 const struct mb_option_table mb_source_table = {ROWS(source_rows), sizeof(struct mb_stream_values)};

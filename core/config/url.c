@@ -159,15 +159,6 @@ static void set_all(struct side *side, const struct mb_url_rule *rule)
         set_option(side, uri->query[i].name, uri->query[i].value);
 }
 
-static bool settings_init(struct mb_loader *loader, struct mb_settings *settings,
-                          const struct mb_option_table *table)
-{
-    if (mb_settings_init(settings, table) == MB_OK)
-        return true;
-    loader->no_memory = true;
-    return false;
-}
-
 static const struct mb_option_table *role_table(struct side *side, enum mb_role role)
 {
     const struct mb_backend *backend = side->endpoint->backend;
@@ -196,11 +187,11 @@ static void read_side(struct side *side, const char *url, enum mb_role role)
     }
     table = role_table(side, role);
     if (table == NULL ||
-        !settings_init(loader, &side->endpoint->settings,
-                       &side->endpoint->backend->endpoint_options) ||
-        !settings_init(loader, &side->stream->settings, table) ||
-        !settings_init(loader, &side->core,
-                       role == MB_ROLE_SOURCE ? &mb_source_table : &mb_sink_table))
+        !mb_loader_settings(loader, &side->endpoint->settings,
+                            &side->endpoint->backend->endpoint_options, 0) ||
+        !mb_loader_settings(loader, &side->stream->settings, table, 0) ||
+        !mb_loader_settings(loader, &side->core,
+                            role == MB_ROLE_SOURCE ? &mb_source_table : &mb_sink_table, 0))
         return;
     set_all(side, rule);
     mb_loader_check_required(loader, &side->endpoint->settings, side->owner);
@@ -247,8 +238,8 @@ static bool prepare(struct mb_loader *loader, struct side *from, struct side *to
     to->stream = route->to;
     from->stream->endpoint = from->endpoint;
     to->stream->endpoint = to->endpoint;
-    if (!settings_init(loader, &bridge, &mb_bridge_table) ||
-        !settings_init(loader, &loader->drafts[0].settings, &mb_route_table))
+    if (!mb_loader_settings(loader, &bridge, &mb_bridge_table, 0) ||
+        !mb_loader_settings(loader, &loader->drafts[0].settings, &mb_route_table, 0))
         goto fail;
     mb_loader_take_bridge(loader, &bridge);
     mb_loader_take_route(loader, &loader->drafts[0].settings, route);

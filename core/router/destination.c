@@ -65,8 +65,8 @@ enum mb_status mb_destination_ensure(const struct mb_config_stream *sink,
         return MB_OK;
     if (backend->stream(params->endpoint, MB_ROLE_SINK, params->options, params, 0, &wanted) !=
             MB_OK ||
-        wanted.kind == MB_STREAM_EXCHANGE)
-        return MB_OK;
+        wanted.kind == MB_STREAM_EXCHANGE || strstr(wanted.name, "${") != NULL)
+        return MB_OK; /* what only messages can name is not made from their data */
     status = ops->open(params, &describer, err);
     if (status != MB_OK)
         return status;

@@ -7,8 +7,6 @@
 
 static void account(struct mb_lane *lane, const struct mb_entry *entry)
 {
-    if (entry->stale || entry->released)
-        return; /* counted as released when it was let go */
     if (entry->filtered)
         mb_counter_add(&lane->counters->filtered, 1);
     else if (entry->rejected != 0)
@@ -27,22 +25,7 @@ static void scope_is_dirty(struct mb_lane *lane, struct mb_scope *scope)
         lane->dirty[lane->dirty_count++] = scope;
 }
 
-static void frontier_passed(void *context, struct mb_entry *entry)
-{
-    struct mb_lane *lane = context;
-
-    if (!entry->told)
-        account(lane, entry);
-    if (!entry->stale && !entry->released)
-        scope_is_dirty(lane, entry->scope);
-    for (size_t i = 0; i < lane->observers_count; i++) {
-        if (lane->observers[i].passed != NULL && !entry->stale && !entry->released)
-            lane->observers[i].passed(lane->observers[i].context, entry->scope, entry->message,
-                                      &entry->destination);
-    }
-}
-
-/* Sources that acknowledge one by one need not wait for the frontier. */
+/* For sources that acknowledge one by one. */
 static void tell_singly(struct mb_lane *lane, struct mb_entry *entry)
 {
     struct mb_ack ack = {.scope = entry->scope->id,
@@ -52,13 +35,29 @@ static void tell_singly(struct mb_lane *lane, struct mb_entry *entry)
                          .count = 1,
                          .position = entry->message->position};
 
-    if (entry->stale || entry->released || entry->told)
-        return;
-    account(lane, entry);
     entry->told = true;
     entry->scope->acked_total++;
     entry->scope->committed_total++;
     mb_lane_push_ack(lane, &ack);
+}
+
+static void frontier_passed(void *context, struct mb_entry *entry)
+{
+    struct mb_lane *lane = context;
+
+    if (entry->stale || entry->released)
+        return;
+    if (!entry->told)
+        account(lane, entry);
+    if ((lane->source_traits & MB_SOURCE_ACKS_IN_ORDER) != 0)
+        scope_is_dirty(lane, entry->scope);
+    else if (!entry->told)
+        tell_singly(lane, entry);
+    for (size_t i = 0; i < lane->observers_count; i++) {
+        if (lane->observers[i].passed != NULL)
+            lane->observers[i].passed(lane->observers[i].context, entry->scope, entry->message,
+                                      &entry->destination);
+    }
 }
 
 void mb_lane_update(struct mb_lane *lane, uint64_t sequence)
@@ -66,8 +65,13 @@ void mb_lane_update(struct mb_lane *lane, uint64_t sequence)
     struct mb_entry *entry = mb_window_at(&lane->window, sequence);
 
     mb_window_update(&lane->window, sequence, &lane->passed);
-    if (entry->resolved && (lane->source_traits & MB_SOURCE_ACKS_IN_ORDER) == 0)
+    /* Without order nothing behind a refused message is sent again: it need not wait for it. */
+    if (entry->resolved && !entry->told && !entry->stale && !entry->released &&
+        lane->route->order == MB_ORDER_NONE &&
+        (lane->source_traits & MB_SOURCE_ACKS_IN_ORDER) == 0) {
+        account(lane, entry);
         tell_singly(lane, entry);
+    }
 }
 
 void mb_lane_fail(struct mb_lane *lane, const struct mb_error *err)

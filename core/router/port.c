@@ -198,19 +198,17 @@ static void backoff_begin(struct mb_port *port, int64_t now_ms)
 static void open_done(struct mb_job *job)
 {
     struct mb_port *port = (struct mb_port *)((char *)job - offsetof(struct mb_port, job));
-    int64_t now_ms = mb_clock_monotonic_ms();
 
     if (port->error.status == MB_OK) {
         port->state = MB_PORT_OPEN;
         port->opens++;
-        port->opened_ms = now_ms;
         mb_port_note(port, true, NULL);
         return;
     }
     port->state = MB_PORT_CLOSED;
+    port->open_failed = true;
     if (port->wanted)
         mb_port_note(port, false, &port->error);
-    backoff_begin(port, now_ms);
 }
 
 static void close_done(struct mb_job *job)
@@ -230,6 +228,11 @@ static void submit(struct mb_port *port, enum mb_port_state state, void (*run)(s
 
 void mb_port_step(struct mb_port *port, int64_t now_ms)
 {
+    if (port->open_failed)
+        backoff_begin(port, now_ms);
+    port->open_failed = false;
+    if (port->state == MB_PORT_OPEN && port->opened_ms == 0)
+        port->opened_ms = now_ms;
     if (port->state == MB_PORT_CLOSED && port->wanted && now_ms >= port->open_at_ms)
         submit(port, MB_PORT_OPENING, open_run, open_done);
 }
@@ -237,8 +240,9 @@ void mb_port_step(struct mb_port *port, int64_t now_ms)
 void mb_port_fail(struct mb_port *port, int64_t now_ms)
 {
     mb_port_note(port, false, &port->error);
-    if (now_ms - port->opened_ms >= GOOD_LIFE_MS)
+    if (port->opened_ms > 0 && now_ms - port->opened_ms >= GOOD_LIFE_MS)
         mb_backoff_reset(&port->backoff);
+    port->opened_ms = 0;
     backoff_begin(port, now_ms);
     submit(port, MB_PORT_CLOSING, close_run, close_done);
 }

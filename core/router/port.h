@@ -51,8 +51,9 @@ struct mb_port {
     struct mb_error error; /* of the last attempt or life */
     struct mb_backoff backoff;
     int64_t open_at_ms;
-    int64_t opened_ms;
+    int64_t opened_ms; /* when step saw it open first; 0: not yet */
     bool wanted;      /* open it whenever it is closed */
+    bool open_failed; /* the last attempt; its backoff is not begun yet */
     bool up;          /* as last logged */
     bool ever_logged;
     char logged_reason[MB_REASON_SIZE];

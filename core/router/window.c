@@ -223,16 +223,21 @@ uint64_t mb_window_forget(struct mb_window *window, struct mb_scope *scope,
                           const struct mb_passed *passed)
 {
     uint64_t count = 0;
+    uint64_t s;
 
     scope->state = MB_SCOPE_GONE;
     scope->ack_count = 0;
-    for (uint64_t s = scope->head; s != MB_SEQUENCE_NONE;) {
+    /* All of them before any is resolved: the frontier runs on over what is confirmed already. */
+    for (s = scope->head; s != MB_SEQUENCE_NONE; s = mb_window_at(window, s)->next_in_scope) {
         struct mb_entry *entry = mb_window_at(window, s);
-        uint64_t next = entry->next_in_scope;
 
-        if (!entry->resolved)
+        if (!entry->released && !entry->told)
             count++;
         entry->stale = true;
+    }
+    for (s = scope->head; s != MB_SEQUENCE_NONE;) {
+        uint64_t next = mb_window_at(window, s)->next_in_scope;
+
         mb_window_update(window, s, passed);
         s = next;
     }
@@ -244,7 +249,7 @@ uint64_t mb_window_rewind(struct mb_window *window, uint64_t bit, uint64_t until
     uint64_t serial = ++window->replay_serial;
     uint64_t first = until;
 
-    for (uint64_t s = window->tail; s != until; s++) {
+    for (uint64_t s = window->tail; s < until; s++) {
         struct mb_entry *entry = mb_window_at(window, s);
 
         if (entry->passed || entry->told || entry->stale || entry->released || (entry->rejected & bit) != 0 ||

@@ -136,7 +136,7 @@ uint64_t mb_window_release_unsent(struct mb_window *window, struct mb_scope *onl
 void mb_window_trim(struct mb_window *window);
 
 /* Marks every entry of the scope stale, and the scope GONE; returns how many entries were let go
- * that were not resolved. */
+ * that its frontier had not passed. */
 uint64_t mb_window_forget(struct mb_window *window, struct mb_scope *scope,
                           const struct mb_passed *passed);
 

@@ -146,6 +146,11 @@ void mb_connector_submit(struct mb_connector *connector, struct mb_job *job)
     bool run_here = false;
 
     job->next = NULL;
+    if (connector->threads_max == 0) {
+        job->run(job);
+        mb_mailbox_post(job->mailbox, job);
+        return;
+    }
     pthread_mutex_lock(&connector->mutex);
     *connector->last = job;
     connector->last = &job->next;

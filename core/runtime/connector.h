@@ -21,6 +21,7 @@ struct mb_job {
     struct mb_job *next;
 };
 
+/* threads_max 0: jobs run inside submit, for tests whose schedule is their own. */
 enum mb_status mb_connector_create(unsigned threads_max, struct mb_connector **ret_connector);
 
 /* Runs the job as soon as a thread is free, then posts it to job->mailbox. */
