@@ -35,8 +35,7 @@ static void option_json(struct mb_text *text, const struct mb_option *row)
     mb_text_addf(text, ",\"type\":\"%s\",\"default\":", mb_option_type_name(row));
     add_json(text, row->default_text);
     if (row->min != 0 || row->max != 0)
-        mb_text_addf(text, ",\"min\":%lld,\"max\":%lld", (long long)row->min,
-                     (long long)row->max);
+        mb_text_addf(text, ",\"min\":%lld,\"max\":%lld", (long long)row->min, (long long)row->max);
     if (row->type == MB_OPTION_ENUM) {
         mb_text_addf(text, ",\"choices\":[");
         for (size_t i = 0; row->choices[i] != NULL; i++) {
@@ -89,8 +88,7 @@ static void backend_json(struct listing *listing, const struct mb_backend *backe
     mb_text_addf(text, "}");
 }
 
-static void table_text(struct mb_text *text, const char *title,
-                       const struct mb_option_table *table)
+static void table_text(struct mb_text *text, const char *title, const struct mb_option_table *table)
 {
     if (table->count == 0)
         return;
@@ -120,8 +118,8 @@ static void backend_text(struct listing *listing, const struct mb_backend *backe
 
     mb_text_addf(text, "%-10s %s, %s%s%s\n", backend->name,
                  backend->source != NULL && backend->sink != NULL ? "source and sink"
-                 : backend->source != NULL                       ? "source only"
-                                                                 : "sink only",
+                 : backend->source != NULL                        ? "source only"
+                                                                  : "sink only",
                  backend->describe != NULL ? "describes streams" : "cannot describe streams",
                  version != NULL ? ", " : "", version != NULL ? version : "");
     mb_text_addf(text, "           %s\n", backend->doc);

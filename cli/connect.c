@@ -108,8 +108,10 @@ static void judge_record(struct subject *subject, const char *name,
     char depth[48] = "";
 
     if (access == MB_ACCESS_DENIED)
-        tell(asking, "error", subject->stream->line, "%s of route \"%s\": \"%s\" is there, but may "
-             "not be %s", subject->key, subject->route->name, name, is_source ? "read" : "written");
+        tell(asking, "error", subject->stream->line,
+             "%s of route \"%s\": \"%s\" is there, but may "
+             "not be %s",
+             subject->key, subject->route->name, name, is_source ? "read" : "written");
     if (found->size_max_bytes > 0 &&
         (subject->size_max_bytes < 0 || found->size_max_bytes < subject->size_max_bytes))
         subject->size_max_bytes = found->size_max_bytes;
@@ -142,9 +144,8 @@ static void ask_streams(struct subject *subject)
 
     for (; backend->stream != NULL && index < STREAMS_MAX; index++) {
         struct mb_stream_record named = {.struct_size = sizeof named};
-        struct mb_stream_record found = {.struct_size = sizeof found,
-                                         .depth_messages = -1,
-                                         .size_max_bytes = -1};
+        struct mb_stream_record found = {
+            .struct_size = sizeof found, .depth_messages = -1, .size_max_bytes = -1};
         struct mb_error err;
         enum mb_status status;
         char name[512];

@@ -106,8 +106,7 @@ int cli_usage(const char *command, const char *format, ...)
     return CLI_USAGE;
 }
 
-void cli_print_diagnostics(const struct mb_diagnostics *diagnostics, const char *path,
-                           FILE *stream)
+void cli_print_diagnostics(const struct mb_diagnostics *diagnostics, const char *path, FILE *stream)
 {
     for (size_t i = 0; i < diagnostics->count; i++) {
         const struct mb_diagnostic *item = &diagnostics->items[i];
@@ -117,8 +116,8 @@ void cli_print_diagnostics(const struct mb_diagnostics *diagnostics, const char 
             fprintf(stream, "%s:", file);
         if (file != NULL && item->line > 0)
             fprintf(stream, "%u:", item->line);
-        fprintf(stream, "%s%s%s\n", file != NULL ? " " : "", item->is_error ? "" : "warning: ",
-                item->text);
+        fprintf(stream, "%s%s%s\n", file != NULL ? " " : "",
+                item->is_error ? "" : "warning: ", item->text);
     }
     if (diagnostics->errors > diagnostics->count)
         fprintf(stream, "… and more\n");
