@@ -23,7 +23,8 @@ struct mb_source {
     bool reads_stream;
     bool announced;
     bool paused;
-    bool more; /* the last poll ended at the batch's bounds */
+    bool polled; /* since the last service */
+    bool more;   /* the last poll ended at the batch's bounds */
     uint32_t scopes_count;
     struct scope scopes[];
 };
@@ -291,6 +292,7 @@ static enum mb_status source_poll(struct mb_source *source, struct mb_batch *bat
     bool read = false;
 
     source->more = false;
+    source->polled = true;
     if (!may_hand_out(source))
         return MB_OK;
     while (batch->count < batch->count_max && batch->bytes < batch->bytes_max) {
@@ -403,13 +405,15 @@ static enum mb_status source_service(struct mb_source *source, struct mb_error *
     if (!source->announced)
         announce(source);
     amqp_client_tell_blocked(client);
-    /* While nobody polls, input is taken as far as there is room, to see the end of the
-     * connection. */
-    if (source->paused || !may_hand_out(source)) {
+    /* While nobody polls, input is taken as far as there is room: the end of the connection is
+     * seen, and a readable socket does not keep the lane awake. */
+    if (!source->polled || !may_hand_out(source)) {
         status = amqp_client_read(client, err);
         if (status == MB_DISCONNECTED)
             return status;
+        source->more = source->more || status == MB_OK;
     }
+    source->polled = false;
     return amqp_client_service(client, err);
 }
 
