@@ -3,6 +3,7 @@
 
 #include "core/router/drain.h"
 
+#include <poll.h>
 #include <stdlib.h>
 
 static void account(struct mb_lane *lane, const struct mb_entry *entry)
@@ -348,11 +349,14 @@ void mb_lane_stop(struct mb_lane *lane, int64_t deadline_ms)
         lane->source_ops->pause(lane->source.source, true);
 }
 
-static bool wait_add(const struct mb_wait *wait, void (*add)(void *context, int fd, int16_t events),
-                     void *context, int64_t *deadline_ms)
+static bool wait_add(const struct mb_wait *wait, int16_t mask,
+                     void (*add)(void *context, int fd, int16_t events), void *context,
+                     int64_t *deadline_ms)
 {
-    for (uint32_t i = 0; i < wait->count; i++)
-        add(context, wait->fds[i].fd, wait->fds[i].events);
+    for (uint32_t i = 0; i < wait->count; i++) {
+        if ((wait->fds[i].events & mask) != 0)
+            add(context, wait->fds[i].fd, wait->fds[i].events & mask);
+    }
     if (wait->deadline_ms < *deadline_ms)
         *deadline_ms = wait->deadline_ms;
     return wait->ready;
@@ -367,7 +371,9 @@ static void lower(int64_t *deadline_ms, int64_t other_ms)
 bool mb_lane_wait(struct mb_lane *lane, void (*add)(void *context, int fd, int16_t events),
                   void *context, int64_t *deadline_ms)
 {
-    bool gate_open = lane->full_since_ms == 0;
+    bool gate_open = lane->full_since_ms == 0 && lane->phase == MB_LANE_RUNNING;
+    /* What may not be taken must not wake the worker either; news of a commit must. */
+    int16_t mask = gate_open || lane->uncommitted > 0 ? POLLIN | POLLOUT : POLLOUT;
     bool ready = false;
 
     if (lane->phase >= MB_LANE_CLOSING)
@@ -376,8 +382,7 @@ bool mb_lane_wait(struct mb_lane *lane, void (*add)(void *context, int fd, int16
         struct mb_wait wait = {.struct_size = sizeof wait, .deadline_ms = INT64_MAX};
 
         lane->source_ops->fds(lane->source.source, &wait);
-        ready = wait_add(&wait, add, context, deadline_ms) && gate_open &&
-                lane->phase == MB_LANE_RUNNING;
+        ready = wait_add(&wait, mask, add, context, deadline_ms) && gate_open;
         if (lane->uncommitted > 0)
             lower(deadline_ms, lane->committed_ms + 250);
     }
@@ -389,7 +394,7 @@ bool mb_lane_wait(struct mb_lane *lane, void (*add)(void *context, int fd, int16
             struct mb_wait wait = {.struct_size = sizeof wait, .deadline_ms = INT64_MAX};
 
             outlet->ops->fds(outlet->port.sink, &wait);
-            ready = wait_add(&wait, add, context, deadline_ms) || ready;
+            ready = wait_add(&wait, POLLIN | POLLOUT, add, context, deadline_ms) || ready;
         }
         if (outlet->phase == MB_OUTLET_WAITING)
             lower(deadline_ms, outlet->resume_ms);

@@ -17,7 +17,8 @@
 enum mb_log_level { MB_LOG_ERROR = 0, MB_LOG_WARN = 1, MB_LOG_INFO = 2, MB_LOG_DEBUG = 3 };
 
 enum mb_event_kind {
-    /* source: a scope is there. The core answers with source start (stream, partition, end are
+    /* source: a scope is there. Its id is a small number: an instance counts its scopes from 0 (at
+     * most 65536), and gives a scope that comes back its old id and a new epoch. The core answers with source start (stream, partition, end are
      * read; the strings are copied). No message of it may be handed out before that. */
     MB_EVENT_SCOPE_ASSIGNED = 1,
     /* source: the scope is being taken away and nothing more of it will be handed out. The core
