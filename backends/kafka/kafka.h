@@ -1,0 +1,344 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What the files of the Kafka backend share.
+ *
+ *   kafka_backend.c     descriptor, option tables, checks
+ *   kafka_properties.c  options → configuration of librdkafka
+ *   kafka_client.c      one client: its events, errors, log, health
+ *   kafka_connect.c     waiting until it is connected and logged in, and why it is not
+ *   kafka_instance.c    slots: stable names for static membership
+ *   kafka_source.c      the consumer's operations
+ *   kafka_scope.c       its partitions, by number and name
+ *   kafka_group.c       rebalances, acknowledgements, commits
+ *   kafka_positions.c   where a partition starts
+ *   kafka_sink.c        the producer
+ *   kafka_describe.c    what a topic is, creating one
+ *   kafka_map.c         record ↔ envelope, pure
+ *
+ * Threads: librdkafka calls the log and the partitioner from its own threads; everything else runs
+ * on the lane's.
+ */
+#ifndef MBRIDGE_KAFKA_H
+#define MBRIDGE_KAFKA_H
+
+#include <mbridge/backend.h>
+
+#include "kit/text.h"
+#include "kit/tls.h"
+
+#include <librdkafka/rdkafka.h>
+#include <poll.h>
+#include <string.h>
+
+enum kafka_mechanism {
+    KAFKA_SASL_NONE = 0,
+    KAFKA_SASL_PLAIN = 1,
+    KAFKA_SASL_SCRAM_256 = 2,
+    KAFKA_SASL_SCRAM_512 = 3,
+    KAFKA_SASL_OAUTHBEARER = 4
+};
+
+struct kafka_sasl_options {
+    int64_t mechanism; /* enum kafka_mechanism */
+    const char *username;
+    const char *password;
+    const char *oauth_token_file;
+    const char *oauth_token_url;
+    const char *oauth_client_id;
+    const char *oauth_client_secret;
+    const char *oauth_scope;
+};
+
+struct kafka_endpoint_options {
+    const char *brokers;
+    struct mb_tls_options tls;
+    struct kafka_sasl_options sasl;
+    struct mb_strings properties;
+};
+
+struct kafka_source_options {
+    const char *topic;
+    struct mb_strings topics;
+    const char *group;
+    struct mb_position start;
+    int64_t isolation; /* index: read_committed, read_uncommitted */
+    const char *instance;
+};
+
+enum kafka_partition_rule {
+    KAFKA_PARTITION_AUTO = 0,
+    KAFKA_PARTITION_PRESERVE = 1,
+    KAFKA_PARTITION_KEY = 2,
+    KAFKA_PARTITION_SPREAD = 3
+};
+
+struct kafka_sink_options {
+    const char *topic;
+    int64_t partition; /* enum kafka_partition_rule */
+    int64_t partitions;
+    int64_t replication;
+    int64_t compression; /* index of kafka_compressions */
+    int64_t linger_ms;
+};
+
+extern const struct mb_source_ops kafka_source_ops;
+extern const struct mb_sink_ops kafka_sink_ops;
+extern const struct mb_describe_ops kafka_describe_ops;
+extern const char *const kafka_mechanisms[];
+extern const char *const kafka_compressions[];
+
+/* ---- memory of the host ---- */
+
+/* Zeroed; NULL when memory is out. */
+void *kafka_alloc(const struct mb_host *host, size_t size);
+char *kafka_strdup(const struct mb_host *host, const char *text);
+void kafka_free(const struct mb_host *host, void *memory);
+
+/* Doubles an array of items until it holds count + 1 of them; what is new is zeroed. */
+enum mb_status kafka_reserve(const struct mb_host *host, void **items, size_t item_size,
+                             size_t count, size_t *capacity);
+
+/* ---- configuration of the library ---- */
+
+/* Sets name=value, with err filled in on failure. */
+enum mb_status kafka_property_set(rd_kafka_conf_t *conf, const char *name, const char *value,
+                                  struct mb_error *err);
+
+/* What every client needs: brokers, TLS, SASL, timeouts. The user's own properties come last. */
+enum mb_status kafka_properties_base(rd_kafka_conf_t *conf,
+                                     const struct kafka_endpoint_options *endpoint,
+                                     struct mb_error *err);
+enum mb_status kafka_properties_user(rd_kafka_conf_t *conf,
+                                     const struct kafka_endpoint_options *endpoint,
+                                     struct mb_error *err);
+
+/* Why a property may not be set by hand, or NULL if it may. */
+const char *kafka_property_refusal(const char *name);
+
+/* ---- clients ---- */
+
+struct kafka_client {
+    const struct mb_host *host;
+    const struct kafka_endpoint_options *endpoint;
+    rd_kafka_t *rk;
+    rd_kafka_queue_t *events; /* everything but records: errors, reports, answers */
+    int wake_fd;              /* readable when a queue of the client has something */
+    bool all_down;            /* every broker is away: the library keeps trying */
+    bool was_down;            /* as last told to the core */
+    bool probing;             /* a question is out that any broker's answer ends the outage with */
+    bool failed;              /* this client is of no use any more: failure says why */
+    int64_t probe_at_ms;
+    uint32_t cause_rank; /* how much `cause` tells; 0: nothing known */
+    struct mb_error cause;
+    struct mb_error failure;
+};
+
+/* Makes the library's client of conf, which it takes over in any case. */
+enum mb_status kafka_client_init(struct kafka_client *client, const struct mb_open_params *params,
+                                 rd_kafka_type_t type, rd_kafka_conf_t *conf, struct mb_error *err);
+
+/* The queue wakes the client's descriptor as well. */
+void kafka_client_wake_by(struct kafka_client *client, rd_kafka_queue_t *queue);
+/* true: there had been a wake-up since the last call. */
+bool kafka_client_drain_wake(struct kafka_client *client);
+
+/* Looks at an event that is the client's own matter (errors, tokens, probes); false: it is not. */
+bool kafka_client_event(struct kafka_client *client, rd_kafka_event_t *event);
+
+/* Tells the core about a change (DOWN, UP) and looks whether brokers are back. healthy: traffic
+ * went through since the last call. */
+void kafka_client_health(struct kafka_client *client, bool healthy);
+int64_t kafka_client_deadline_ms(const struct kafka_client *client);
+
+/* Notes that the client is finished. The first failure stays. */
+MB_PRINTF(3, 4)
+void kafka_client_fail(struct kafka_client *client, const char *reason, const char *format, ...);
+
+/* Copies the failure to err; MB_DISCONNECTED. */
+enum mb_status kafka_client_failure(const struct kafka_client *client, struct mb_error *err);
+
+/* Destroys the handle, without any waiting for a group. Zeroed is allowed. */
+void kafka_client_release(struct kafka_client *client);
+
+/* Waits until a broker answers for the topics (NULL, 0: for the cluster alone), or says why not.
+ * *ret_metadata is the caller's, through rd_kafka_metadata_destroy. */
+enum mb_status kafka_connect(struct kafka_client *client, const char *const *topics, size_t count,
+                             uint32_t timeout_ms, const struct rd_kafka_metadata **ret_metadata,
+                             struct mb_error *err);
+
+/* Keeps what an error tells about the cause of an outage, if it tells more than what is known. */
+void kafka_cause_note(struct kafka_client *client, rd_kafka_resp_err_t code, const char *text);
+
+/* The status and reason by which the core is told of a code of a broker or the library. */
+enum mb_status kafka_status_of(rd_kafka_resp_err_t code);
+const char *kafka_reason_of(rd_kafka_resp_err_t code);
+
+/* Asks for one configuration value of a topic. false: unknown. Blocks up to timeout_ms. */
+bool kafka_topic_config(struct kafka_client *client, const char *topic, const char *name,
+                        uint32_t timeout_ms, char *value, size_t size);
+
+/* Waits for one answer of the admin interface on queue; NULL when time was out. */
+rd_kafka_event_t *kafka_answer_wait(struct kafka_client *client, rd_kafka_queue_t *queue,
+                                    uint32_t timeout_ms);
+
+/* ---- slots ---- */
+
+#define KAFKA_SLOTS_MAX     64
+#define KAFKA_INSTANCE_SIZE 256
+
+/*
+ * A slot is a small number that no other live member on this host has, for the same brokers and
+ * group. It is an abstract Unix socket: the kernel frees it when the process ends, however it ends,
+ * and the next process gets the same number, and with it the same partitions.
+ */
+struct kafka_slot {
+    int fd; /* -1: none is held */
+    unsigned number;
+};
+
+/* MB_AGAIN: all are taken. */
+enum mb_status kafka_slot_take(const char *brokers, const char *group, struct kafka_slot *ret_slot);
+void kafka_slot_release(struct kafka_slot *slot);
+
+/* "mbridge-<host>-<group>-<slot>" */
+void kafka_slot_instance(const struct kafka_slot *slot, const char *group, char *instance,
+                         size_t size);
+
+/* ---- records ---- */
+
+struct kafka_record {
+    struct mb_slice key;               /* null: none */
+    struct mb_slice value;             /* null: a tombstone */
+    const rd_kafka_headers_t *headers; /* NULL: none */
+    int64_t timestamp_ms;
+    rd_kafka_timestamp_type_t timestamp_type;
+};
+
+/* Copies the record into the arena and fills in the message but for scope, epoch, token and
+ * position. *ret_bytes: of key, value and headers. MB_NO_MEMORY is the only failure. */
+enum mb_status kafka_map_from_record(const struct kafka_record *record, struct mb_arena *arena,
+                                     struct mb_message *message, uint64_t *ret_bytes);
+
+/* What is to be produced for a message. Slices point into the message or into scratch. */
+struct kafka_outgoing {
+    struct mb_slice key;
+    struct mb_slice value;
+    bool value_in_scratch;       /* it has to be copied: scratch is used again */
+    rd_kafka_headers_t *headers; /* NULL: none; the caller's */
+    int64_t timestamp_ms;        /* 0: now */
+};
+
+enum mb_status kafka_map_to_record(const struct mb_message *message, struct mb_text *scratch,
+                                   struct kafka_outgoing *ret_outgoing);
+
+bool kafka_is_from_kafka(const struct mb_message *message);
+
+/* ---- the consumer ---- */
+
+enum kafka_scope_state {
+    KAFKA_SCOPE_GONE = 0,
+    KAFKA_SCOPE_LOOKED_UP = 1, /* assigned; its stored position has been asked for */
+    KAFKA_SCOPE_OFFERED = 2,   /* the core was told */
+    KAFKA_SCOPE_ANSWERED = 3,  /* the core answered; others of the assignment are open still */
+    KAFKA_SCOPE_ACTIVE = 4,
+    KAFKA_SCOPE_REVOKED = 5 /* the core is to let go of it */
+};
+
+struct kafka_scope {
+    char *topic;
+    int32_t partition;
+    uint8_t state; /* enum kafka_scope_state */
+    uint32_t epoch;
+    uint32_t commit_epoch; /* whose commit is under way */
+    int64_t stored;        /* what the group has committed; -1: nothing */
+    int64_t first;         /* where a group with nothing stored begins, found at open; -1: none */
+    int64_t start;         /* where fetching begins: an offset, or one of RD_KAFKA_OFFSET_… */
+    int64_t expected;      /* the next offset at least; -1: unknown */
+    int64_t handed;        /* the last one handed out in this epoch; -1: none */
+    int64_t acked;         /* the next offset behind what is acknowledged; -1: nothing */
+    int64_t committing;    /* as sent with the commit under way; -1: none */
+    int64_t committed;     /* as confirmed by the broker; -1: nothing in this epoch */
+};
+
+#define KAFKA_SCOPES_MAX 65536u
+#define KAFKA_CARRY_MAX  4096u
+#define KAFKA_TAKE_MAX   512u
+
+enum kafka_rebalance {
+    KAFKA_STABLE = 0,
+    KAFKA_LOOKING_UP = 1, /* waits for the stored positions */
+    KAFKA_STARTING = 2,   /* waits for the core's answers */
+    KAFKA_STOPPING = 3    /* waits for the core to let go */
+};
+
+struct mb_source {
+    struct kafka_client client;
+    const struct mb_host *host;
+    const struct kafka_source_options *options;
+    struct mb_strings topics;
+    char *group;
+    struct kafka_slot slot;
+    rd_kafka_queue_t *records; /* records and rebalances */
+    bool closing;
+    bool paused;
+    bool more;         /* the queue was not emptied by the last poll */
+    bool healthy;      /* records or answers came since the last look */
+    int64_t served_ms; /* when the queue was served last */
+
+    struct kafka_scope *scopes;
+    size_t scopes_count;
+    size_t scopes_capacity;
+    uint32_t *index; /* hash of topic and partition → scope + 1; 0: free */
+    size_t index_size;
+
+    enum kafka_rebalance rebalance;
+    uintptr_t lookup;     /* number of the last question for stored positions */
+    int64_t lookup_at_ms; /* when to ask again; 0: an answer is awaited */
+    unsigned commits_open;
+    bool
+        commit_first; /* positions found at open are to be stored though nothing was acknowledged */
+
+    /* Records taken from the library while the core could take none, or more than it could. */
+    rd_kafka_message_t **carry;
+    size_t carry_at;
+    size_t carry_count;
+    uint64_t carry_bytes;
+};
+
+struct kafka_scope *kafka_scope_find(struct mb_source *source, const char *topic,
+                                     int32_t partition);
+struct kafka_scope *kafka_scope_get(struct mb_source *source, const char *topic, int32_t partition);
+void kafka_scopes_release(struct mb_source *source);
+void kafka_scope_event(struct mb_source *source, const struct kafka_scope *scope,
+                       enum mb_event_kind kind, struct mb_event *event);
+
+/* kafka_group.c: the answers to rebalances, and commits */
+void kafka_rebalance_cb(rd_kafka_t *rk, rd_kafka_resp_err_t code,
+                        rd_kafka_topic_partition_list_t *partitions, void *opaque);
+enum mb_status kafka_source_start(struct mb_source *source, const struct mb_scope_start *starts,
+                                  size_t count, struct mb_error *err);
+enum mb_status kafka_source_stop(struct mb_source *source, const uint32_t *scopes, size_t count,
+                                 struct mb_error *err);
+enum mb_status kafka_source_ack(struct mb_source *source, const struct mb_ack *acks, size_t count,
+                                struct mb_error *err);
+enum mb_status kafka_source_commit(struct mb_source *source, uint32_t wait_ms,
+                                   struct mb_error *err);
+/* Serves the queue of events: commits, stored positions, errors. */
+void kafka_source_events(struct mb_source *source, int timeout_ms);
+/* Drops what was carried of scopes that are not active. */
+void kafka_carry_sweep(struct mb_source *source, bool all);
+
+/* kafka_positions.c */
+/* Where partitions begin that have nothing stored, for a start that moves with time. At open. */
+enum mb_status kafka_positions_first(struct mb_source *source,
+                                     const struct rd_kafka_metadata *metadata, uint32_t timeout_ms,
+                                     struct mb_error *err);
+/* Asks, without waiting, for the stored positions of the scopes being assigned. */
+void kafka_positions_ask(struct mb_source *source);
+/* Takes the answer. false: it was not about positions. */
+bool kafka_positions_answer(struct mb_source *source, rd_kafka_event_t *event);
+/* Whether messages between what is expected and offset are gone; tells the core so. false: the
+ * position went back within an epoch, and the record may not be handed out. */
+bool kafka_positions_check(struct mb_source *source, struct kafka_scope *scope, int64_t offset);
+
+#endif

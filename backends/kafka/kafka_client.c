@@ -1,0 +1,296 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* One client of the library: its events, log, and whether brokers can be reached. */
+#include "kafka.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/eventfd.h>
+#include <syslog.h>
+#include <unistd.h>
+
+#define PROBE_INTERVAL_MS 500
+#define PROBE_TIMEOUT_MS  5000
+#define TOKEN_SIZE_MAX    65536
+
+void *kafka_alloc(const struct mb_host *host, size_t size)
+{
+    void *memory = host->alloc(host->context, size > 0 ? size : 1);
+
+    if (memory != NULL)
+        memset(memory, 0, size);
+    return memory;
+}
+
+char *kafka_strdup(const struct mb_host *host, const char *text)
+{
+    size_t size = strlen(text) + 1;
+    char *copy = kafka_alloc(host, size);
+
+    if (copy != NULL)
+        memcpy(copy, text, size);
+    return copy;
+}
+
+void kafka_free(const struct mb_host *host, void *memory)
+{
+    if (memory != NULL)
+        host->release(host->context, memory);
+}
+
+enum mb_status kafka_reserve(const struct mb_host *host, void **items, size_t item_size,
+                             size_t count, size_t *capacity)
+{
+    size_t wanted = *capacity == 0 ? 16 : *capacity * 2;
+    void *grown;
+
+    if (count < *capacity)
+        return MB_OK;
+    grown = kafka_alloc(host, wanted * item_size);
+    if (grown == NULL)
+        return MB_NO_MEMORY;
+    if (count > 0)
+        memcpy(grown, *items, count * item_size);
+    kafka_free(host, *items);
+    *items = grown;
+    *capacity = wanted;
+    return MB_OK;
+}
+
+/* Any thread. What becomes of a connection is told through events, so the log is for the curious.
+ */
+static void log_cb(const rd_kafka_t *rk, int level, const char *facility, const char *text)
+{
+    const struct kafka_client *client = rd_kafka_opaque(rk);
+    enum mb_log_level to = MB_LOG_DEBUG;
+    char line[1024];
+
+    if (level <= LOG_CRIT)
+        to = MB_LOG_ERROR;
+    else if (level == LOG_ERR)
+        to = MB_LOG_WARN;
+    else if (level == LOG_WARNING)
+        to = MB_LOG_INFO;
+    snprintf(line, sizeof line, "librdkafka %s: %s", facility, text);
+    client->host->log(client->host->context, to, line);
+}
+
+enum mb_status kafka_client_init(struct kafka_client *client, const struct mb_open_params *params,
+                                 rd_kafka_type_t type, rd_kafka_conf_t *conf, struct mb_error *err)
+{
+    char text[256];
+
+    client->host = params->host;
+    client->endpoint = params->endpoint;
+    client->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    if (client->wake_fd < 0) {
+        rd_kafka_conf_destroy(conf);
+        return mb_error_set(err, MB_DISCONNECTED, MB_CAUSE_CONNECTION, "descriptors", "eventfd: %s",
+                            strerror(errno));
+    }
+    rd_kafka_conf_set_log_cb(conf, log_cb);
+    rd_kafka_conf_set_opaque(conf, client);
+    client->rk = rd_kafka_new(type, conf, text, sizeof text);
+    if (client->rk == NULL) {
+        rd_kafka_conf_destroy(conf);
+        close(client->wake_fd);
+        client->wake_fd = -1;
+        return mb_error_set(err, MB_INVALID, MB_CAUSE_NONE, "settings", "librdkafka: %s", text);
+    }
+    client->events = rd_kafka_queue_get_main(client->rk);
+    kafka_client_wake_by(client, client->events);
+    return MB_OK;
+}
+
+void kafka_client_wake_by(struct kafka_client *client, rd_kafka_queue_t *queue)
+{
+    static const uint64_t one = 1;
+
+    rd_kafka_queue_io_event_enable(queue, client->wake_fd, &one, sizeof one);
+}
+
+bool kafka_client_drain_wake(struct kafka_client *client)
+{
+    uint64_t count;
+
+    return read(client->wake_fd, &count, sizeof count) == (ssize_t)sizeof count;
+}
+
+void kafka_client_fail(struct kafka_client *client, const char *reason, const char *format, ...)
+{
+    va_list args;
+
+    if (client->failed)
+        return;
+    client->failed = true;
+    mb_error_set(&client->failure, MB_DISCONNECTED, MB_CAUSE_CONNECTION, reason, "%s", "");
+    va_start(args, format);
+    vsnprintf(client->failure.text, sizeof client->failure.text, format, args);
+    va_end(args);
+}
+
+enum mb_status kafka_client_failure(const struct kafka_client *client, struct mb_error *err)
+{
+    *err = client->failure;
+    return MB_DISCONNECTED;
+}
+
+static void error_event(struct kafka_client *client, rd_kafka_event_t *event)
+{
+    rd_kafka_resp_err_t code = rd_kafka_event_error(event);
+    const char *text = rd_kafka_event_error_string(event);
+
+    if (code == RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN) {
+        client->all_down = true;
+        return;
+    }
+    if (code == RD_KAFKA_RESP_ERR__FATAL || rd_kafka_event_error_is_fatal(event)) {
+        char fatal[MB_ERROR_TEXT_SIZE];
+        rd_kafka_resp_err_t fatal_code = rd_kafka_fatal_error(client->rk, fatal, sizeof fatal);
+
+        kafka_client_fail(client,
+                          fatal_code == RD_KAFKA_RESP_ERR_FENCED_INSTANCE_ID ? "fenced" : "fatal",
+                          "%s", fatal_code != RD_KAFKA_RESP_ERR_NO_ERROR ? fatal : text);
+        return;
+    }
+    kafka_cause_note(client, code, text);
+}
+
+/* The expiry of a JSON Web Token, or an hour from now where it says none. */
+static int64_t token_expiry_ms(const struct kafka_client *client, const char *token)
+{
+    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+    int64_t expiry_ms = client->host->wall_ms(client->host->context) + 3600000;
+    const char *at = strchr(token, '.');
+    char claims[8192];
+    size_t size = 0;
+    uint32_t bits = 0;
+    unsigned count = 0;
+    const char *exp;
+
+    for (at = at != NULL ? at + 1 : ""; *at != '\0' && *at != '.'; at++) {
+        const char *digit = strchr(digits, *at);
+
+        if (digit == NULL || size + 1 >= sizeof claims)
+            return expiry_ms;
+        bits = bits << 6 | (uint32_t)(digit - digits);
+        if (++count % 4 != 1)
+            claims[size++] = (char)(bits >> ((4 - count % 4) % 4 * 2) & 0xff);
+    }
+    claims[size] = '\0';
+    exp = strstr(claims, "\"exp\"");
+    if (exp != NULL && (exp = strchr(exp, ':')) != NULL) {
+        long long seconds = strtoll(exp + 1, NULL, 10);
+
+        if (seconds > 0 && seconds < INT64_MAX / 1000)
+            expiry_ms = seconds * 1000;
+    }
+    return expiry_ms;
+}
+
+static void token_event(struct kafka_client *client)
+{
+    const char *path = client->endpoint->sasl.oauth_token_file;
+    char text[256] = "no token_file is set";
+    char token[TOKEN_SIZE_MAX];
+    size_t size = 0;
+    FILE *file = path != NULL ? fopen(path, "re") : NULL;
+
+    if (file != NULL) {
+        size = fread(token, 1, sizeof token - 1, file);
+        fclose(file);
+    } else if (path != NULL) {
+        snprintf(text, sizeof text, "%s: %s", path, strerror(errno));
+    }
+    token[size] = '\0';
+    token[strcspn(token, " \t\r\n")] = '\0';
+    if (token[0] == '\0' ||
+        rd_kafka_oauthbearer_set_token(client->rk, token, token_expiry_ms(client, token), "mbridge",
+                                       NULL, 0, text, sizeof text) != 0)
+        rd_kafka_oauthbearer_set_token_failure(client->rk, text);
+    explicit_bzero(token, sizeof token);
+}
+
+bool kafka_client_event(struct kafka_client *client, rd_kafka_event_t *event)
+{
+    switch (rd_kafka_event_type(event)) {
+    case RD_KAFKA_EVENT_ERROR:
+        error_event(client, event);
+        return true;
+    case RD_KAFKA_EVENT_OAUTHBEARER_TOKEN_REFRESH:
+        token_event(client);
+        return true;
+    case RD_KAFKA_EVENT_DESCRIBECONFIGS_RESULT:
+        /* Any answer, a refusal too, means that a broker is there. */
+        client->probing = false;
+        if (rd_kafka_event_error(event) == RD_KAFKA_RESP_ERR_NO_ERROR)
+            client->all_down = false;
+        return true;
+    default:
+        return false;
+    }
+}
+
+/* The library does not tell when brokers are back: a question that anyone may ask finds out. */
+static void probe(struct kafka_client *client, int64_t now_ms)
+{
+    rd_kafka_ConfigResource_t *resource;
+    rd_kafka_AdminOptions_t *options;
+    char text[128];
+
+    client->probe_at_ms = now_ms + PROBE_INTERVAL_MS;
+    options = rd_kafka_AdminOptions_new(client->rk, RD_KAFKA_ADMIN_OP_DESCRIBECONFIGS);
+    resource = rd_kafka_ConfigResource_new(RD_KAFKA_RESOURCE_TOPIC, "mbridge.probe");
+    if (options != NULL && resource != NULL &&
+        rd_kafka_AdminOptions_set_request_timeout(options, PROBE_TIMEOUT_MS, text, sizeof text) ==
+            RD_KAFKA_RESP_ERR_NO_ERROR) {
+        rd_kafka_DescribeConfigs(client->rk, &resource, 1, options, client->events);
+        client->probing = true;
+    }
+    if (resource != NULL)
+        rd_kafka_ConfigResource_destroy(resource);
+    if (options != NULL)
+        rd_kafka_AdminOptions_destroy(options);
+}
+
+void kafka_client_health(struct kafka_client *client, bool healthy)
+{
+    const struct mb_host *host = client->host;
+    struct mb_event event = {.struct_size = sizeof event, .partition = -1};
+
+    if (healthy)
+        client->all_down = false;
+    if (client->all_down && !client->probing &&
+        host->monotonic_ms(host->context) >= client->probe_at_ms)
+        probe(client, host->monotonic_ms(host->context));
+    if (client->all_down == client->was_down)
+        return;
+    client->was_down = client->all_down;
+    event.kind = client->all_down ? MB_EVENT_DOWN : MB_EVENT_UP;
+    if (client->all_down) {
+        if (client->cause_rank == 0)
+            mb_error_set(&client->cause, MB_DISCONNECTED, MB_CAUSE_CONNECTION, "refused",
+                         "no broker of %s can be reached", client->endpoint->brokers);
+        event.error = &client->cause;
+    }
+    host->event(host->context, &event);
+    client->cause_rank = 0;
+}
+
+int64_t kafka_client_deadline_ms(const struct kafka_client *client)
+{
+    return client->all_down && !client->probing ? client->probe_at_ms : INT64_MAX;
+}
+
+void kafka_client_release(struct kafka_client *client)
+{
+    if (client->events != NULL) {
+        rd_kafka_queue_io_event_enable(client->events, -1, NULL, 0);
+        rd_kafka_queue_destroy(client->events);
+    }
+    if (client->rk != NULL) {
+        rd_kafka_destroy_flags(client->rk, RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE);
+        close(client->wake_fd);
+    }
+    client->events = NULL;
+    client->rk = NULL;
+}

@@ -1,0 +1,373 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What a topic is, which topics there are, and creating one. */
+#include "kafka.h"
+
+#include <stdlib.h>
+
+#define REPLICATION_DEFAULT (-1)
+#define PARTITIONS_DEFAULT  (-1)
+
+struct mb_describer {
+    struct kafka_client client;
+    const struct mb_host *host;
+    uint32_t timeout_ms;
+};
+
+/* What makes a topic what it is for its readers; the same is asked for when creating one. */
+static const char *const configuration_names[] = {"cleanup.policy", "retention.ms",
+                                                  "retention.bytes", "max.message.bytes"};
+#define CONFIGURATION_COUNT (sizeof configuration_names / sizeof configuration_names[0])
+
+static void describer_close(struct mb_describer *describer)
+{
+    if (describer == NULL)
+        return;
+    kafka_client_release(&describer->client);
+    kafka_free(describer->host, describer);
+}
+
+/* A consumer without a group: asking for a topic must not make it. */
+static enum mb_status describer_open(const struct mb_open_params *params,
+                                     struct mb_describer **ret_describer, struct mb_error *err)
+{
+    struct mb_describer *describer = kafka_alloc(params->host, sizeof *describer);
+    const struct rd_kafka_metadata *metadata = NULL;
+    const struct kafka_endpoint_options *endpoint = params->endpoint;
+    enum mb_status status;
+    rd_kafka_conf_t *conf;
+
+    if (describer == NULL)
+        return mb_error_set(err, MB_NO_MEMORY, MB_CAUSE_NONE, "memory", "out of memory");
+    describer->host = describer->client.host = params->host;
+    describer->client.endpoint = endpoint;
+    describer->client.wake_fd = -1;
+    describer->timeout_ms = params->timeout_ms;
+    conf = rd_kafka_conf_new();
+    status = kafka_properties_base(conf, endpoint, err);
+    if (status == MB_OK)
+        status = kafka_properties_user(conf, endpoint, err);
+    if (status != MB_OK) {
+        rd_kafka_conf_destroy(conf);
+        describer_close(describer);
+        return status;
+    }
+    rd_kafka_conf_set_events(conf,
+                             RD_KAFKA_EVENT_ERROR | (endpoint->sasl.oauth_token_file != NULL
+                                                         ? RD_KAFKA_EVENT_OAUTHBEARER_TOKEN_REFRESH
+                                                         : 0));
+    status = kafka_client_init(&describer->client, params, RD_KAFKA_CONSUMER, conf, err);
+    if (status == MB_OK)
+        status = kafka_connect(&describer->client, NULL, 0, params->timeout_ms, &metadata, err);
+    if (metadata != NULL)
+        rd_kafka_metadata_destroy(metadata);
+    if (status != MB_OK) {
+        describer_close(describer);
+        return status;
+    }
+    *ret_describer = describer;
+    return MB_OK;
+}
+
+static enum mb_status identity(struct mb_describer *describer, char *text, size_t size,
+                               struct mb_error *err)
+{
+    char *id = rd_kafka_clusterid(describer->client.rk, (int)describer->timeout_ms);
+
+    if (id == NULL)
+        return mb_error_set(err, MB_TIMEOUT, MB_CAUSE_CONNECTION, "timeout",
+                            "the broker did not tell the id of its cluster");
+    snprintf(text, size, "%s", id);
+    rd_kafka_mem_free(describer->client.rk, id);
+    return MB_OK;
+}
+
+static enum mb_status failed(rd_kafka_resp_err_t code, const char *what, const char *name,
+                             const char *text, struct mb_error *err)
+{
+    return mb_error_set(err, kafka_status_of(code), MB_CAUSE_DESTINATION, kafka_reason_of(code),
+                        "%s %s: %s", what, name, text != NULL ? text : rd_kafka_err2str(code));
+}
+
+/* ---- describe ---- */
+
+static void record_clear(struct mb_describer *describer, struct mb_stream_record *record)
+{
+    const struct mb_host *host = describer->host;
+
+    for (uint32_t i = 0; record->configuration != NULL && i < record->configuration_count; i++)
+        kafka_free(host, (void *)(uintptr_t)record->configuration[i].value);
+    kafka_free(host, (void *)(uintptr_t)record->configuration);
+    kafka_free(host, (void *)(uintptr_t)record->partitions);
+    kafka_free(host, (void *)(uintptr_t)record->name);
+    memset(record, 0, sizeof *record);
+}
+
+/* All partitions at once, where a question for each one would cost a round trip each. */
+static rd_kafka_resp_err_t ends_ask(struct mb_describer *describer, const char *topic,
+                                    struct mb_partition_record *partitions, int32_t count,
+                                    int64_t which)
+{
+    rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(count);
+    rd_kafka_resp_err_t code;
+
+    for (int32_t i = 0; i < count; i++)
+        rd_kafka_topic_partition_list_add(list, topic, partitions[i].partition)->offset = which;
+    code = rd_kafka_offsets_for_times(describer->client.rk, list, (int)describer->timeout_ms);
+    for (int32_t i = 0; code == RD_KAFKA_RESP_ERR_NO_ERROR && i < count; i++) {
+        struct mb_position *position =
+            which == RD_KAFKA_OFFSET_END ? &partitions[i].end : &partitions[i].begin;
+
+        if (list->elems[i].err != RD_KAFKA_RESP_ERR_NO_ERROR || list->elems[i].offset < 0)
+            continue;
+        position->kind = MB_POSITION_OFFSET;
+        position->lo = (uint64_t)list->elems[i].offset;
+    }
+    rd_kafka_topic_partition_list_destroy(list);
+    return code;
+}
+
+static rd_kafka_resp_err_t group_read(rd_kafka_event_t *event,
+                                      struct mb_partition_record *partitions, int32_t count)
+{
+    const rd_kafka_ListConsumerGroupOffsets_result_t *result =
+        rd_kafka_event_ListConsumerGroupOffsets_result(event);
+    const rd_kafka_group_result_t **groups;
+    const rd_kafka_topic_partition_list_t *list;
+    size_t groups_count = 0;
+
+    if (rd_kafka_event_error(event) != RD_KAFKA_RESP_ERR_NO_ERROR || result == NULL)
+        return rd_kafka_event_error(event);
+    groups = rd_kafka_ListConsumerGroupOffsets_result_groups(result, &groups_count);
+    if (groups_count == 0)
+        return RD_KAFKA_RESP_ERR_NO_ERROR;
+    if (rd_kafka_group_result_error(groups[0]) != NULL)
+        return rd_kafka_error_code(rd_kafka_group_result_error(groups[0]));
+    list = rd_kafka_group_result_partitions(groups[0]);
+    for (int i = 0; list != NULL && i < list->cnt; i++) {
+        for (int32_t p = 0; p < count; p++) {
+            if (partitions[p].partition != list->elems[i].partition || list->elems[i].offset < 0)
+                continue;
+            partitions[p].group.kind = MB_POSITION_OFFSET;
+            partitions[p].group.lo = (uint64_t)list->elems[i].offset;
+        }
+    }
+    return RD_KAFKA_RESP_ERR_NO_ERROR;
+}
+
+static rd_kafka_resp_err_t group_ask(struct mb_describer *describer, const char *topic,
+                                     const char *group, struct mb_partition_record *partitions,
+                                     int32_t count)
+{
+    rd_kafka_t *rk = describer->client.rk;
+    rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(count);
+    rd_kafka_queue_t *queue = rd_kafka_queue_new(rk);
+    rd_kafka_AdminOptions_t *options =
+        rd_kafka_AdminOptions_new(rk, RD_KAFKA_ADMIN_OP_LISTCONSUMERGROUPOFFSETS);
+    rd_kafka_ListConsumerGroupOffsets_t *question;
+    rd_kafka_resp_err_t code = RD_KAFKA_RESP_ERR__TIMED_OUT;
+    rd_kafka_event_t *event;
+    char text[128];
+
+    for (int32_t i = 0; i < count; i++)
+        rd_kafka_topic_partition_list_add(list, topic, partitions[i].partition);
+    rd_kafka_AdminOptions_set_request_timeout(options, (int)describer->timeout_ms, text,
+                                              sizeof text);
+    question = rd_kafka_ListConsumerGroupOffsets_new(group, list);
+    rd_kafka_ListConsumerGroupOffsets(rk, &question, 1, options, queue);
+    event = kafka_answer_wait(&describer->client, queue, describer->timeout_ms + 500);
+    if (event != NULL) {
+        code = group_read(event, partitions, count);
+        rd_kafka_event_destroy(event);
+    }
+    rd_kafka_ListConsumerGroupOffsets_destroy(question);
+    rd_kafka_AdminOptions_destroy(options);
+    rd_kafka_queue_destroy(queue);
+    rd_kafka_topic_partition_list_destroy(list);
+    return code;
+}
+
+static void configuration_read(struct mb_describer *describer, struct mb_stream_record *record)
+{
+    struct mb_pair *pairs = kafka_alloc(describer->host, CONFIGURATION_COUNT * sizeof *pairs);
+    char text[512];
+
+    record->configuration = pairs;
+    for (size_t i = 0; pairs != NULL && i < CONFIGURATION_COUNT; i++) {
+        if (!kafka_topic_config(&describer->client, record->name, configuration_names[i],
+                                describer->timeout_ms, text, sizeof text))
+            return; /* not allowed to ask: unknown */
+        if (strcmp(configuration_names[i], "max.message.bytes") == 0)
+            record->size_max_bytes = strtoll(text, NULL, 10);
+        pairs[record->configuration_count].name = configuration_names[i];
+        pairs[record->configuration_count].value = kafka_strdup(describer->host, text);
+        if (pairs[record->configuration_count].value != NULL)
+            record->configuration_count++;
+    }
+}
+
+static enum mb_status record_fill(struct mb_describer *describer,
+                                  const struct rd_kafka_metadata_topic *topic, const char *group,
+                                  struct mb_stream_record *record, struct mb_error *err)
+{
+    struct mb_partition_record *partitions;
+    rd_kafka_resp_err_t code;
+
+    record->name = kafka_strdup(describer->host, topic->topic);
+    partitions = kafka_alloc(describer->host, (size_t)topic->partition_cnt * sizeof *partitions);
+    record->partitions = partitions;
+    if (record->name == NULL || partitions == NULL)
+        return mb_error_set(err, MB_NO_MEMORY, MB_CAUSE_NONE, "memory", "out of memory");
+    record->partitions_count = topic->partition_cnt;
+    for (int i = 0; i < topic->partition_cnt; i++) {
+        partitions[i].partition = i;
+        record->replication = topic->partitions[i].replica_cnt;
+    }
+    code = ends_ask(describer, topic->topic, partitions, topic->partition_cnt,
+                    RD_KAFKA_OFFSET_BEGINNING);
+    if (code == RD_KAFKA_RESP_ERR_NO_ERROR)
+        code = ends_ask(describer, topic->topic, partitions, topic->partition_cnt,
+                        RD_KAFKA_OFFSET_END);
+    if (code != RD_KAFKA_RESP_ERR_NO_ERROR)
+        return failed(code, "topic", topic->topic, NULL, err);
+    record->may_read = MB_ACCESS_UNKNOWN;
+    if (group != NULL) {
+        code = group_ask(describer, topic->topic, group, partitions, topic->partition_cnt);
+        if (code != RD_KAFKA_RESP_ERR_NO_ERROR)
+            return failed(code, "group", group, NULL, err);
+    }
+    configuration_read(describer, record);
+    return MB_OK;
+}
+
+static enum mb_status describe(struct mb_describer *describer, uint32_t kind, const char *name,
+                               const char *group, struct mb_stream_record *ret_record,
+                               struct mb_error *err)
+{
+    const struct rd_kafka_metadata *metadata;
+    rd_kafka_resp_err_t code;
+    enum mb_status status;
+
+    (void)kind;
+    memset(ret_record, 0, sizeof *ret_record);
+    ret_record->struct_size = sizeof *ret_record;
+    ret_record->kind = MB_STREAM_LOG;
+    ret_record->depth_messages = -1;
+    ret_record->size_max_bytes = -1;
+    status = kafka_connect(&describer->client, &name, 1, describer->timeout_ms, &metadata, err);
+    if (status != MB_OK)
+        return status;
+    code =
+        metadata->topic_cnt > 0 ? metadata->topics[0].err : RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART;
+    if (code != RD_KAFKA_RESP_ERR_NO_ERROR)
+        status = failed(code, "topic", name, NULL, err);
+    else
+        status = record_fill(describer, &metadata->topics[0], group, ret_record, err);
+    rd_kafka_metadata_destroy(metadata);
+    if (status != MB_OK)
+        record_clear(describer, ret_record);
+    return status;
+}
+
+/* ---- ensure ---- */
+
+static enum mb_status create_result(rd_kafka_event_t *event, const char *name, struct mb_error *err)
+{
+    const rd_kafka_CreateTopics_result_t *result;
+    const rd_kafka_topic_result_t **topics;
+    rd_kafka_resp_err_t code;
+    size_t count = 0;
+
+    if (event == NULL)
+        return mb_error_set(err, MB_TIMEOUT, MB_CAUSE_CONNECTION, "timeout",
+                            "topic %s: the broker did not answer", name);
+    code = rd_kafka_event_error(event);
+    if (code != RD_KAFKA_RESP_ERR_NO_ERROR)
+        return failed(code, "topic", name, rd_kafka_event_error_string(event), err);
+    result = rd_kafka_event_CreateTopics_result(event);
+    topics = rd_kafka_CreateTopics_result_topics(result, &count);
+    if (count == 0)
+        return MB_OK;
+    code = rd_kafka_topic_result_error(topics[0]);
+    if (code == RD_KAFKA_RESP_ERR_NO_ERROR || code == RD_KAFKA_RESP_ERR_TOPIC_ALREADY_EXISTS)
+        return MB_OK;
+    return failed(code, "creating topic", name, rd_kafka_topic_result_error_string(topics[0]), err);
+}
+
+static bool is_copied(const char *name)
+{
+    for (size_t i = 0; i < CONFIGURATION_COUNT; i++) {
+        if (strcmp(configuration_names[i], name) == 0)
+            return true;
+    }
+    return false;
+}
+
+static enum mb_status ensure(struct mb_describer *describer, const struct mb_stream_record *record,
+                             struct mb_error *err)
+{
+    rd_kafka_t *rk = describer->client.rk;
+    char text[256];
+    rd_kafka_NewTopic_t *topic = rd_kafka_NewTopic_new(
+        record->name, record->partitions_count > 0 ? record->partitions_count : PARTITIONS_DEFAULT,
+        record->replication > 0 ? record->replication : REPLICATION_DEFAULT, text, sizeof text);
+    rd_kafka_AdminOptions_t *options;
+    rd_kafka_queue_t *queue;
+    rd_kafka_event_t *event;
+    enum mb_status status;
+
+    if (topic == NULL)
+        return mb_error_set(err, MB_INVALID, MB_CAUSE_DESTINATION, "settings", "topic %s: %s",
+                            record->name, text);
+    for (uint32_t i = 0; i < record->configuration_count; i++) {
+        if (is_copied(record->configuration[i].name))
+            rd_kafka_NewTopic_set_config(topic, record->configuration[i].name,
+                                         record->configuration[i].value);
+    }
+    options = rd_kafka_AdminOptions_new(rk, RD_KAFKA_ADMIN_OP_CREATETOPICS);
+    rd_kafka_AdminOptions_set_request_timeout(options, (int)describer->timeout_ms, text,
+                                              sizeof text);
+    rd_kafka_AdminOptions_set_operation_timeout(options, (int)describer->timeout_ms / 2, text,
+                                                sizeof text);
+    queue = rd_kafka_queue_new(rk);
+    rd_kafka_CreateTopics(rk, &topic, 1, options, queue);
+    event = kafka_answer_wait(&describer->client, queue, describer->timeout_ms + 500);
+    status = create_result(event, record->name, err);
+    if (event != NULL)
+        rd_kafka_event_destroy(event);
+    rd_kafka_queue_destroy(queue);
+    rd_kafka_AdminOptions_destroy(options);
+    rd_kafka_NewTopic_destroy(topic);
+    return status;
+}
+
+static enum mb_status list(struct mb_describer *describer,
+                           void (*each)(void *context, const char *name, bool internal),
+                           void *context, struct mb_error *err)
+{
+    static const char *const all[] = {"", ""};
+    const struct rd_kafka_metadata *metadata;
+    enum mb_status status =
+        kafka_connect(&describer->client, all, 2, describer->timeout_ms, &metadata, err);
+
+    if (status != MB_OK)
+        return status;
+    for (int i = 0; i < metadata->topic_cnt; i++) {
+        const char *name = metadata->topics[i].topic;
+
+        if (metadata->topics[i].err == RD_KAFKA_RESP_ERR_NO_ERROR)
+            each(context, name, strncmp(name, "__", 2) == 0);
+    }
+    rd_kafka_metadata_destroy(metadata);
+    return MB_OK;
+}
+
+const struct mb_describe_ops kafka_describe_ops = {
+    .struct_size = sizeof kafka_describe_ops,
+    .open = describer_open,
+    .identity = identity,
+    .describe = describe,
+    .clear = record_clear,
+    .ensure = ensure,
+    .list = list,
+    .close = describer_close,
+};
