@@ -3,6 +3,7 @@
 
 #include "core/base/clock.h"
 #include "core/router/destination.h"
+#include "core/router/patterns.h"
 
 #include <stdlib.h>
 
@@ -91,6 +92,8 @@ void mb_port_init(struct mb_port *port, enum mb_role role, const struct mb_lane_
 
 static void applied_clear(struct mb_port *port)
 {
+    mb_names_release(&port->names);
+    port->params.streams = NULL;
     mb_applied_destroy(port->endpoint_applied);
     mb_applied_destroy(port->options_applied);
     port->endpoint_applied = NULL;
@@ -113,8 +116,13 @@ static enum mb_status open_instance(struct mb_port *port)
         return status;
     port->params.endpoint = mb_applied_struct(port->endpoint_applied);
     port->params.options = mb_applied_struct(port->options_applied);
-    if (port->role == MB_ROLE_SOURCE)
+    if (port->role == MB_ROLE_SOURCE) {
+        status = mb_patterns_resolve(port->stream, &port->params, &port->names, &port->error);
+        if (status != MB_OK)
+            return status;
+        port->params.streams = port->names.count > 0 ? &port->names : NULL;
         return backend->source->open(&port->params, &port->source, &port->error);
+    }
     if (port->stream->create) {
         status = mb_destination_ensure(port->stream, &port->params, port->model, &port->error);
         if (status != MB_OK)

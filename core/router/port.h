@@ -46,6 +46,7 @@ struct mb_port {
     struct mb_applied *options_applied;
     struct mb_open_params params;
     struct mb_host host;
+    struct mb_strings names; /* of a source's pattern */
 
     struct mb_job job;
     struct mb_error error; /* of the last attempt or life */

@@ -1,0 +1,155 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "core/router/patterns.h"
+
+#include <fnmatch.h>
+#include <regex.h>
+#include <stdlib.h>
+
+#define NAMES_MAX 65536u
+
+bool mb_pattern_is_one(const char *text)
+{
+    return text[0] == '^' || strpbrk(text, "*?[") != NULL;
+}
+
+/* The whole name has to match, as in other mirroring tools. */
+static bool regex_matches(const regex_t *regex, const char *name)
+{
+    regmatch_t match;
+
+    return regexec(regex, name, 1, &match, 0) == 0 && match.rm_so == 0 &&
+           name[match.rm_eo] == '\0';
+}
+
+bool mb_pattern_matches(const char *text, const char *name)
+{
+    regex_t regex;
+    bool matches;
+
+    if (text[0] != '^')
+        return mb_pattern_is_one(text) ? fnmatch(text, name, 0) == 0 : strcmp(text, name) == 0;
+    if (regcomp(&regex, text, REG_EXTENDED) != 0)
+        return false;
+    matches = regex_matches(&regex, name);
+    regfree(&regex);
+    return matches;
+}
+
+struct resolve {
+    const struct mb_config_stream *source;
+    const struct mb_setting *setting;
+    char **names;
+    size_t count;
+    size_t capacity;
+    bool failed;
+};
+
+static bool any_matches(char *const *patterns, size_t count, const char *name)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (mb_pattern_matches(patterns[i], name))
+            return true;
+    }
+    return false;
+}
+
+static void name_add(struct resolve *resolve, const char *name)
+{
+    if (resolve->count == resolve->capacity) {
+        size_t capacity = resolve->capacity == 0 ? 16 : resolve->capacity * 2;
+        char **names = capacity <= NAMES_MAX ? realloc(resolve->names, capacity * sizeof *names)
+                                             : NULL;
+
+        if (names == NULL) {
+            resolve->failed = true;
+            return;
+        }
+        resolve->names = names;
+        resolve->capacity = capacity;
+    }
+    resolve->names[resolve->count] = strdup(name);
+    if (resolve->names[resolve->count] == NULL)
+        resolve->failed = true;
+    else
+        resolve->count++;
+}
+
+static void each_stream(void *context, const char *name, bool internal)
+{
+    struct resolve *resolve = context;
+    const struct mb_config_stream *source = resolve->source;
+
+    if (internal || resolve->failed ||
+        !any_matches(resolve->setting->texts, resolve->setting->texts_count, name) ||
+        any_matches(source->exclude, source->exclude_count, name) ||
+        any_matches(source->endpoint->never, source->endpoint->never_count, name))
+        return;
+    name_add(resolve, name);
+}
+
+static int compare_names(const void *a, const void *b)
+{
+    return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+/* The row that holds a pattern, or NULL. */
+static const struct mb_setting *pattern_row(const struct mb_config_stream *source)
+{
+    const struct mb_option_table *table = source->settings.table;
+
+    for (size_t i = 0; i < table->count; i++) {
+        const struct mb_setting *row = &source->settings.rows[i];
+
+        if (!row->is_set || (table->rows[i].flags & MB_OPTION_MAY_BE_PATTERN) == 0)
+            continue;
+        for (size_t j = 0; j < row->texts_count; j++) {
+            if (mb_pattern_is_one(row->texts[j]))
+                return row;
+        }
+    }
+    return NULL;
+}
+
+void mb_names_release(struct mb_strings *names)
+{
+    for (size_t i = 0; i < names->count; i++)
+        free((void *)(uintptr_t)names->items[i]);
+    free((void *)(uintptr_t)names->items);
+    *names = (struct mb_strings){0};
+}
+
+enum mb_status mb_patterns_resolve(const struct mb_config_stream *source,
+                                   const struct mb_open_params *params,
+                                   struct mb_strings *ret_names, struct mb_error *err)
+{
+    const struct mb_describe_ops *ops = source->endpoint->backend->describe;
+    struct resolve resolve = {.source = source, .setting = pattern_row(source)};
+    struct mb_describer *describer = NULL;
+    enum mb_status status;
+
+    *ret_names = (struct mb_strings){0};
+    if (resolve.setting == NULL)
+        return MB_OK;
+    if (ops == NULL || ops->list == NULL)
+        return mb_error_set(err, MB_UNSUPPORTED, MB_CAUSE_NONE, "pattern",
+                            "backend %s cannot list its streams, so patterns cannot be used",
+                            source->endpoint->backend->name);
+    status = ops->open(params, &describer, err);
+    if (status != MB_OK)
+        return status;
+    status = ops->list(describer, each_stream, &resolve, err);
+    ops->close(describer);
+    if (resolve.count > 0)
+        qsort(resolve.names, resolve.count, sizeof *resolve.names, compare_names);
+    ret_names->items = (const char *const *)resolve.names;
+    ret_names->count = resolve.count;
+    if (status == MB_OK && resolve.failed)
+        status = mb_error_set(err, MB_NO_MEMORY, MB_CAUSE_NONE, "memory",
+                              "out of memory, or more than %u streams match", NAMES_MAX);
+    if (status == MB_OK && resolve.count == 0)
+        status = mb_error_set(err, MB_NOT_FOUND, MB_CAUSE_DESTINATION, "missing",
+                              "no stream matches \"%s\"", resolve.setting->texts[0]);
+    if (status != MB_OK)
+        mb_names_release(ret_names);
+    return status;
+}

@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Patterns of stream names, matched by the core so that they mean the same on every platform: an
+ * extended regular expression if it begins with ^, a glob if it holds * ? or [, else the name
+ * itself.
+ */
+#ifndef MBRIDGE_CORE_PATTERNS_H
+#define MBRIDGE_CORE_PATTERNS_H
+
+#include "core/config/model.h"
+
+bool mb_pattern_is_one(const char *text);
+
+bool mb_pattern_matches(const char *text, const char *name);
+
+/* The names that a source's pattern means now: what its backend lists, less platform-internal
+ * streams, `exclude` and the endpoint's `never`. *ret_names stays empty where the options hold no
+ * pattern. Blocks up to the timeout of params: connector threads only. MB_NOT_FOUND: none matches.
+ * The names are released with mb_names_release. */
+enum mb_status mb_patterns_resolve(const struct mb_config_stream *source,
+                                   const struct mb_open_params *params,
+                                   struct mb_strings *ret_names, struct mb_error *err);
+void mb_names_release(struct mb_strings *names);
+
+#endif
