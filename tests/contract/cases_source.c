@@ -60,32 +60,46 @@ static void reader_close(struct reader *reader)
     source_release(&reader->source);
 }
 
+static void check_rest(struct check *check, const struct taken *taken, const unsigned char *done,
+                       const char *when)
+{
+    unsigned char came[COUNT] = {0};
+    uint64_t again = 0;
+    uint64_t missing = 0;
+    uint64_t first_again = 0;
+    uint64_t first_missing = 0;
+
+    for (size_t i = 0; i < taken->count; i++) {
+        if (taken->numbers[i] >= COUNT)
+            continue;
+        came[taken->numbers[i]] = 1;
+        if (done[taken->numbers[i]] != 0 && again++ == 0)
+            first_again = taken->numbers[i];
+    }
+    for (uint64_t i = 0; i < COUNT; i++) {
+        if (done[i] == 0 && came[i] == 0 && missing++ == 0)
+            first_missing = i;
+    }
+    if (again > 0)
+        check_fail(check, "%s: %llu messages came again, the first is %llu", when,
+                   (unsigned long long)again, (unsigned long long)first_again);
+    if (missing > 0)
+        check_fail(check, "%s: %llu messages did not come again, the first is %llu", when,
+                   (unsigned long long)missing, (unsigned long long)first_missing);
+}
+
 /* Opens once more: exactly what is missing of 0 … COUNT-1 in `done` may come. */
 static void expect_rest(struct options *options, const unsigned char *done, const char *when)
 {
-    struct check *check = &options->contract->check;
     struct reader reader;
     uint64_t rest = 0;
-    unsigned char came[COUNT] = {0};
 
     for (size_t i = 0; i < COUNT; i++)
         rest += done[i] == 0 ? 1 : 0;
     if (reader_open(&reader, options, 0)) {
         source_take(&reader.source, rest);
         source_take_quiet(&reader.source);
-        for (size_t i = 0; i < reader.taken->count; i++) {
-            uint64_t number = reader.taken->numbers[i];
-
-            if (number >= COUNT)
-                continue;
-            if (done[number] != 0)
-                check_fail(check, "%s: message %llu came again", when, (unsigned long long)number);
-            came[number] = 1;
-        }
-        for (size_t i = 0; i < COUNT; i++) {
-            if (done[i] == 0 && came[i] == 0)
-                check_fail(check, "%s: message %zu did not come again", when, i);
-        }
+        check_rest(&options->contract->check, reader.taken, done, when);
         taken_ack(&reader.source, reader.taken, 0, reader.taken->count, MB_ACCEPTED);
         source_commit(&reader.source);
     }
