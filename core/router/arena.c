@@ -54,10 +54,12 @@ static void *arena_more(struct mb_arena *base, size_t size)
 
     if (chunk == NULL)
         return NULL;
-    if (arena->current != NULL)
+    if (arena->current != NULL) {
         arena->current->next = chunk;
-    else
+        arena->current->marked = false; /* it may hold messages younger than its mark */
+    } else {
         arena->oldest = chunk;
+    }
     arena->current = chunk;
     arena->held_bytes += chunk->size;
     base->at = chunk->memory + size;
