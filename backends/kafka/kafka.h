@@ -177,6 +177,12 @@ const char *kafka_reason_of(rd_kafka_resp_err_t code);
 bool kafka_topic_config(struct kafka_client *client, const char *topic, const char *name,
                         uint32_t timeout_ms, char *value, size_t size);
 
+/* Fills in the offsets of a time, or of RD_KAFKA_OFFSET_BEGINNING or _END, for each partition.
+ * Partitions that have no leader for a moment (a topic made just now) are waited for. */
+rd_kafka_resp_err_t kafka_offsets_ask(struct kafka_client *client,
+                                      rd_kafka_topic_partition_list_t *list, int64_t time,
+                                      uint32_t timeout_ms);
+
 /* Waits for one answer of the admin interface on queue; NULL when time was out. */
 rd_kafka_event_t *kafka_answer_wait(struct kafka_client *client, rd_kafka_queue_t *queue,
                                     uint32_t timeout_ms);

@@ -7,6 +7,7 @@
 /* With several addresses of one name the library tries the next one a moment after the first
  * failed, so "all are down" is not the last word at once. */
 #define GRACE_MS       1200
+#define LEADER_WAIT_MS 50
 #define SLICE_FIRST_MS 200
 
 enum mb_status kafka_status_of(rd_kafka_resp_err_t code)
@@ -115,14 +116,20 @@ void kafka_cause_note(struct kafka_client *client, rd_kafka_resp_err_t code, con
                  scram_hint(client, code));
 }
 
-static void serve_events(struct kafka_client *client)
+static void serve_events_for(struct kafka_client *client, int timeout_ms)
 {
     rd_kafka_event_t *event;
 
-    while ((event = rd_kafka_queue_poll(client->events, 0)) != NULL) {
+    while ((event = rd_kafka_queue_poll(client->events, timeout_ms)) != NULL) {
         kafka_client_event(client, event);
         rd_kafka_event_destroy(event);
+        timeout_ms = 0;
     }
+}
+
+static void serve_events(struct kafka_client *client)
+{
+    serve_events_for(client, 0);
 }
 
 static rd_kafka_resp_err_t ask(struct kafka_client *client, const char *const *topics, size_t count,
@@ -192,6 +199,39 @@ enum mb_status kafka_connect(struct kafka_client *client, const char *const *top
             slice_ms *= 2; /* a slow broker gets more time for its answer */
     }
     return not_connected(client, code, err);
+}
+
+static bool is_passing(rd_kafka_resp_err_t code)
+{
+    return code == RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION ||
+           code == RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE ||
+           code == RD_KAFKA_RESP_ERR_REPLICA_NOT_AVAILABLE ||
+           code == RD_KAFKA_RESP_ERR_UNKNOWN_LEADER_EPOCH ||
+           code == RD_KAFKA_RESP_ERR_FENCED_LEADER_EPOCH;
+}
+
+rd_kafka_resp_err_t kafka_offsets_ask(struct kafka_client *client,
+                                      rd_kafka_topic_partition_list_t *list, int64_t time,
+                                      uint32_t timeout_ms)
+{
+    const struct mb_host *host = client->host;
+    int64_t deadline_ms = host->monotonic_ms(host->context) + timeout_ms;
+    rd_kafka_resp_err_t code;
+
+    for (;;) {
+        int64_t left_ms = deadline_ms - host->monotonic_ms(host->context);
+
+        if (left_ms <= 0)
+            return RD_KAFKA_RESP_ERR__TIMED_OUT;
+        for (int i = 0; i < list->cnt; i++)
+            list->elems[i].offset = time;
+        code = rd_kafka_offsets_for_times(client->rk, list, (int)left_ms);
+        for (int i = 0; i < list->cnt && code == RD_KAFKA_RESP_ERR_NO_ERROR; i++)
+            code = list->elems[i].err;
+        if (!is_passing(code))
+            return code;
+        serve_events_for(client, LEADER_WAIT_MS);
+    }
 }
 
 rd_kafka_event_t *kafka_answer_wait(struct kafka_client *client, rd_kafka_queue_t *queue,

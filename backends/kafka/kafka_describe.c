@@ -111,13 +111,13 @@ static rd_kafka_resp_err_t ends_ask(struct mb_describer *describer, const char *
     rd_kafka_resp_err_t code;
 
     for (int32_t i = 0; i < count; i++)
-        rd_kafka_topic_partition_list_add(list, topic, partitions[i].partition)->offset = which;
-    code = rd_kafka_offsets_for_times(describer->client.rk, list, (int)describer->timeout_ms);
+        rd_kafka_topic_partition_list_add(list, topic, partitions[i].partition);
+    code = kafka_offsets_ask(&describer->client, list, which, describer->timeout_ms);
     for (int32_t i = 0; code == RD_KAFKA_RESP_ERR_NO_ERROR && i < count; i++) {
         struct mb_position *position =
             which == RD_KAFKA_OFFSET_END ? &partitions[i].end : &partitions[i].begin;
 
-        if (list->elems[i].err != RD_KAFKA_RESP_ERR_NO_ERROR || list->elems[i].offset < 0)
+        if (list->elems[i].offset < 0)
             continue;
         position->kind = MB_POSITION_OFFSET;
         position->lo = (uint64_t)list->elems[i].offset;

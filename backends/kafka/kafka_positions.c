@@ -38,13 +38,8 @@ static rd_kafka_topic_partition_list_t *all_partitions(const struct rd_kafka_met
 static enum mb_status times_ask(struct mb_source *source, rd_kafka_topic_partition_list_t *list,
                                 int64_t time, uint32_t timeout_ms, struct mb_error *err)
 {
-    rd_kafka_resp_err_t code;
+    rd_kafka_resp_err_t code = kafka_offsets_ask(&source->client, list, time, timeout_ms);
 
-    for (int i = 0; i < list->cnt; i++)
-        list->elems[i].offset = time;
-    code = rd_kafka_offsets_for_times(source->client.rk, list, (int)timeout_ms);
-    for (int i = 0; i < list->cnt && code == RD_KAFKA_RESP_ERR_NO_ERROR; i++)
-        code = list->elems[i].err;
     if (code == RD_KAFKA_RESP_ERR_NO_ERROR)
         return MB_OK;
     return mb_error_set(err, MB_DISCONNECTED, MB_CAUSE_CONNECTION, kafka_reason_of(code),
