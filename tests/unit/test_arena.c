@@ -9,20 +9,21 @@
 
 #include <cmocka.h>
 
-#define MESSAGES 4096u
+#define MESSAGES 60000u
 #define WINDOW 700u
 
 /* Batches of random sizes run through many chunks; each message is read when the tail reaches it. */
 static void bytes_stay_until_the_tail_passed(void **state)
 {
     struct mb_lane_arena arena;
-    unsigned char *memory[MESSAGES];
-    size_t size[MESSAGES];
+    unsigned char **memory = calloc(MESSAGES, sizeof *memory);
+    size_t *size = calloc(MESSAGES, sizeof *size);
     unsigned seed = 7;
     uint64_t head = 0;
     uint64_t tail = 0;
 
     (void)state;
+    assert_true(memory != NULL && size != NULL);
     mb_lane_arena_init(&arena);
     while (tail < MESSAGES) {
         unsigned batch = 1u + (unsigned)rand_r(&seed) % 200u;
@@ -44,6 +45,8 @@ static void bytes_stay_until_the_tail_passed(void **state)
         assert_true(arena.held_bytes <= (WINDOW + 200u) * 2008u);
     }
     mb_lane_arena_release(&arena);
+    free(size);
+    free(memory);
 }
 
 static void large_messages_have_a_chunk_of_their_own(void **state)
