@@ -336,8 +336,12 @@ static enum mb_status source_ack(struct mb_source *source, const struct mb_ack *
     enum mb_status status;
 
     for (size_t i = 0; i < count; i++) {
+        /* A tag of another epoch is none of this channel's: the broker would close it. */
+        if (acks[i].scope >= source->scopes_count ||
+            acks[i].epoch != source->scopes[acks[i].scope].epoch)
+            continue;
         if (i + 1 < count && acks[i + 1].scope == acks[i].scope &&
-            acks[i + 1].outcome == acks[i].outcome)
+            acks[i + 1].epoch == acks[i].epoch && acks[i + 1].outcome == acks[i].outcome)
             continue;
         amqp_frame_ack(&writer, acks[i].scope + 1, acks[i].token, acks[i].outcome);
     }
