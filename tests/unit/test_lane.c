@@ -583,6 +583,63 @@ static void without_faults_nothing_repeats(void **state)
     }
 }
 
+struct follower {
+    uint32_t started;
+    uint32_t gone;
+    uint64_t passed;
+    uint64_t next[SCOPES];
+};
+
+static void follow_started(void *context, const struct mb_scope *scope)
+{
+    struct follower *follower = context;
+
+    follower->started++;
+    follower->next[scope->id] = 0;
+}
+
+static void follow_gone(void *context, const struct mb_scope *scope)
+{
+    struct follower *follower = context;
+
+    (void)scope;
+    follower->gone++;
+}
+
+static void follow_passed(void *context, const struct mb_scope *scope,
+                          const struct mb_message *message, const struct mb_position *destination)
+{
+    struct follower *follower = context;
+
+    (void)destination;
+    assert_true(is_safe(scope->id, message->token));
+    assert_int_equal(message->token, follower->next[scope->id]);
+    follower->next[scope->id]++;
+    follower->passed++;
+}
+
+static void observers_see_the_frontier_in_order(void **state)
+{
+    struct follower follower = {0};
+    struct bench bench;
+
+    (void)state;
+    world_begin(3, true, false, false);
+    bench_open(&bench, MB_ORDER_KEY, false);
+    bench.lane->observers[bench.lane->observers_count++] =
+        (struct mb_observer){.context = &follower,
+                             .scope_started = follow_started,
+                             .scope_gone = follow_gone,
+                             .passed = follow_passed};
+    for (int i = 0; i < 20000 && !all_acknowledged(); i++)
+        bench_step(&bench);
+    bench_stop(&bench);
+    assert_int_equal(follower.started, SCOPES);
+    assert_int_equal(follower.gone, SCOPES);
+    assert_int_equal(follower.passed, SCOPES * MESSAGES_A_SCOPE);
+    bench_close(&bench);
+}
+
 static void reject_without_dead_letter_stops(void **state)
 {
     struct bench bench;
@@ -604,6 +661,7 @@ int main(void)
         cmocka_unit_test(without_faults_nothing_repeats),
         cmocka_unit_test(random_schedules_keep_the_promise),
         cmocka_unit_test(single_acknowledgements_keep_it_too),
+        cmocka_unit_test(observers_see_the_frontier_in_order),
         cmocka_unit_test(reject_without_dead_letter_stops),
     };
 
