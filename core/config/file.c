@@ -224,6 +224,16 @@ out:
     return text;
 }
 
+#if defined(__SANITIZE_ADDRESS__)
+/* libconfig leaks the text that it was reading when it met a syntax error. */
+const char *__lsan_default_suppressions(void);
+
+__attribute__((visibility("default"))) const char *__lsan_default_suppressions(void)
+{
+    return "leak:libconfig.so";
+}
+#endif
+
 struct scan_context {
     struct mb_loader *loader;
     unsigned file;

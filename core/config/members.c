@@ -241,6 +241,7 @@ static void set_row(struct mb_members *members, struct mb_settings *settings, si
     struct mb_error err;
     bool is_list;
 
+    settings->rows[index].is_wrong = true;
     if (config_setting_is_number(value) && mb_loader_has_wrong_number(members->loader, line))
         return;
     if (gather(members, &settings->table->rows[index], value, line, &texts, &is_list)) {

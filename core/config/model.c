@@ -123,13 +123,14 @@ bool mb_loader_check_required(struct mb_loader *loader, const struct mb_settings
         const struct mb_option *row = &table->rows[i];
 
         if (row->flags & MB_OPTION_REQUIRED && !settings->rows[i].is_set &&
-            row->default_text == NULL) {
+            !settings->rows[i].is_wrong && row->default_text == NULL) {
             mb_loader_error(loader, settings->line, "%s lacks \"%s\"", owner, row->name);
             is_complete = false;
         }
         if (!(row->flags & MB_OPTION_NAMES_STREAM))
             continue;
-        is_named |= settings->rows[i].is_set || row->default_text != NULL;
+        is_named |=
+            settings->rows[i].is_set || settings->rows[i].is_wrong || row->default_text != NULL;
         if (used < sizeof names)
             used += (size_t)snprintf(names + used, sizeof names - used, "%s\"%s\"",
                                      used > 0 ? " or " : "", row->name);

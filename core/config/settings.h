@@ -18,6 +18,7 @@ struct mb_setting {
     char **texts;  /* the value as written: one, or the items of a list */
     size_t texts_count;
     bool is_list;
+    bool is_wrong; /* while loading: it was written, but refused */
 };
 
 struct mb_settings {

@@ -52,18 +52,21 @@ static size_t distance(const char *a, const char *b)
 
 void mb_suggestion_init(struct mb_suggestion *suggestion, const char *wanted)
 {
+    size_t size = strlen(wanted);
+
     suggestion->wanted = wanted;
     suggestion->best = NULL;
-    suggestion->distance = strlen(wanted) / 3 + 2;
+    suggestion->distance = size < 5 ? 2 : size < 9 ? 3 : 4;
 }
 
 void mb_suggestion_offer(struct mb_suggestion *suggestion, const char *candidate)
 {
     size_t size = strlen(suggestion->wanted);
     size_t found = distance(suggestion->wanted, candidate);
+    size_t common = least(size, strlen(candidate));
 
-    /* What was begun right, or has one letter too many, is near however short it is. */
-    if (size >= 3 && strncmp(candidate, suggestion->wanted, size) == 0)
+    /* Where one is the beginning of the other, the rest does not count. */
+    if (common >= 3 && strncmp(candidate, suggestion->wanted, common) == 0)
         found = least(found, 1);
     if (found >= size)
         return;

@@ -98,9 +98,10 @@ static void set_option(struct side *side, const char *name, const char *value)
     if (mb_settings_set(settings, index, texts, count, count > 1, 0, &err) != MB_OK)
         mb_loader_error(side->loader, 0, "%s: %s", side->owner, err.text);
     free(texts);
+    if (row->flags & MB_OPTION_IS_SECRET)
+        return;
     hash_add(side->hash, name);
-    if (!(row->flags & MB_OPTION_IS_SECRET))
-        hash_add(side->hash, value);
+    hash_add(side->hash, value);
 }
 
 /* A part of the URL itself, into the first of the two options that the backend has. */
