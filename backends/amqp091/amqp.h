@@ -221,7 +221,26 @@ struct mb_slice amqp_body_of(const struct mb_message *message, struct mb_text *b
 void amqp_put_header(struct amqp_writer *writer, const struct mb_message *message,
                      uint64_t body_size, const struct amqp_encoding *encoding, uint32_t *losses);
 
+/* Starting a source (amqp_consume.c). */
+
+struct amqp_client;
+
+bool amqp_asks_stream_offset(const struct mb_strings *arguments);
+/* Declares and binds the own queue of an exchange, and consumes from all queues, queue i on channel
+ * i + 1. */
+enum mb_status amqp_consumers_start(struct amqp_client *client, const struct mb_open_params *params,
+                                    const char *const *queues, uint32_t count, bool reads_stream,
+                                    int64_t deadline_ms, struct mb_error *err);
+/* Puts the queue's name in front of the text. */
+void amqp_error_name_queue(struct mb_error *err, const char *queue);
+
 /* A connection (amqp_connect.c, amqp_client.c). */
+
+/* A content that came while an answer was awaited; its bytes lie behind it. */
+struct amqp_stashed {
+    struct amqp_stashed *next;
+    struct amqp_event event;
+};
 
 struct amqp_client {
     const struct mb_host *host;
@@ -245,6 +264,9 @@ struct amqp_client {
     bool closed_by_peer; /* connection.close came: it awaits close-ok and nothing else */
     bool channel_closed; /* by the broker */
     bool broken;
+    bool keeps_content; /* amqp_client_call puts contents aside instead of dropping them */
+    struct amqp_stashed *stash;
+    struct amqp_stashed *stash_last;
     char blocked_reason[128];
     char name[320]; /* "host:port", for texts */
     char vhost[256];
@@ -271,6 +293,10 @@ void amqp_client_shut(struct amqp_client *client, uint32_t wait_ms);
 enum mb_status amqp_client_call(struct amqp_client *client, unsigned channel, uint32_t answer,
                                 int64_t deadline_ms, struct mb_slice *ret_arguments,
                                 struct mb_error *err);
+
+/* The next event: what was put aside, then what the reader has. */
+enum amqp_event_kind amqp_client_next(struct amqp_client *client, struct amqp_event *ret_event);
+void amqp_client_forget(struct amqp_client *client);
 
 /* A writer over the free part of the output; commit takes over what was written. */
 struct amqp_writer amqp_client_writer(struct amqp_client *client);

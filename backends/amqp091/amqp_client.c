@@ -419,6 +419,59 @@ static enum mb_status next_event(struct amqp_client *client, int64_t deadline_ms
     }
 }
 
+/* Copies a content behind the others; its slices point into the copy. */
+static bool put_aside(struct amqp_client *client, const struct amqp_event *event)
+{
+    size_t size = event->arguments.size + event->header.size + event->body.size;
+    struct amqp_stashed *stashed =
+        client->host->alloc(client->host->context, sizeof *stashed + size);
+    struct mb_slice *slices[3];
+    unsigned char *at;
+
+    if (stashed == NULL)
+        return false;
+    stashed->next = NULL;
+    stashed->event = *event;
+    at = (unsigned char *)(stashed + 1);
+    slices[0] = &stashed->event.arguments;
+    slices[1] = &stashed->event.header;
+    slices[2] = &stashed->event.body;
+    for (int i = 0; i < 3; i++) {
+        if (slices[i]->size > 0)
+            memcpy(at, slices[i]->data, slices[i]->size);
+        slices[i]->data = at;
+        at += slices[i]->size;
+    }
+    if (client->stash_last != NULL)
+        client->stash_last->next = stashed;
+    else
+        client->stash = stashed;
+    client->stash_last = stashed;
+    return true;
+}
+
+void amqp_client_forget(struct amqp_client *client)
+{
+    struct amqp_stashed *stashed = client->stash;
+
+    if (stashed == NULL)
+        return;
+    client->stash = stashed->next;
+    if (client->stash == NULL)
+        client->stash_last = NULL;
+    client->host->release(client->host->context, stashed);
+}
+
+enum amqp_event_kind amqp_client_next(struct amqp_client *client, struct amqp_event *ret_event)
+{
+    if (client->stash != NULL) {
+        /* Its bytes stay until the caller forgets it. */
+        *ret_event = client->stash->event;
+        return ret_event->kind;
+    }
+    return amqp_reader_next(&client->reader, ret_event);
+}
+
 enum mb_status amqp_client_call(struct amqp_client *client, unsigned channel, uint32_t answer,
                                 int64_t deadline_ms, struct mb_slice *ret_arguments,
                                 struct mb_error *err)
@@ -434,7 +487,12 @@ enum mb_status amqp_client_call(struct amqp_client *client, unsigned channel, ui
             *ret_arguments = event.arguments;
             return MB_OK;
         }
-        if (event.kind == AMQP_EVENT_METHOD && event.method == AMQP_CHANNEL_CLOSE) {
+        if (event.kind == AMQP_EVENT_CONTENT) {
+            if (client->keeps_content && !put_aside(client, &event))
+                return amqp_client_fail(client, err, "memory", "out of memory");
+            continue;
+        }
+        if (event.method == AMQP_CHANNEL_CLOSE) {
             status = amqp_refusal(client, event.method, event.arguments, err);
             writer = amqp_client_writer(client);
             amqp_frame_simple(&writer, event.channel, AMQP_CHANNEL_CLOSED);

@@ -581,6 +581,8 @@ void amqp_client_close(struct amqp_client *client, uint32_t wait_ms)
         amqp_client_shut(client, wait_ms);
     if (client->connection != NULL)
         amqp_destroy_connection(client->connection);
+    while (client->stash != NULL)
+        amqp_client_forget(client);
     amqp_reader_release(&client->reader);
     host->release(host->context, client->out);
     host->release(host->context, client);

@@ -38,15 +38,6 @@ static uint64_t source_traits(const void *endpoint, const void *options)
            (source->exchange == NULL ? MB_SOURCE_CONSUMES : 0u);
 }
 
-static bool asks_stream_offset(const struct mb_strings *arguments)
-{
-    for (size_t i = 0; i < arguments->count; i++) {
-        if (strncmp(arguments->items[i], "x-stream-offset=", 16) == 0)
-            return true;
-    }
-    return false;
-}
-
 /* The queues to consume, at most AMQP_CHANNELS_MAX (the rest is refused by the caller). */
 static size_t queues_of(const struct mb_open_params *params,
                         const struct amqp_source_options *options, const char *queues[])
@@ -67,109 +58,6 @@ static size_t queues_of(const struct mb_open_params *params,
     for (size_t i = 0; i < options->queues.count && count < AMQP_CHANNELS_MAX; i++)
         queues[count++] = options->queues.items[i];
     return count;
-}
-
-static enum mb_status call(struct amqp_client *client, const struct amqp_writer *writer,
-                           unsigned channel, uint32_t answer, int64_t deadline_ms,
-                           struct mb_error *err)
-{
-    struct mb_slice arguments;
-
-    if (!amqp_client_commit(client, writer))
-        return mb_error_set(err, MB_INVALID, MB_CAUSE_NONE, "options",
-                            "the names and arguments of a queue are too long");
-    return amqp_client_call(client, channel, answer, deadline_ms, &arguments, err);
-}
-
-/* The own queue that observes an exchange: it is durable, so that a stopped bridge misses nothing.
- */
-static enum mb_status bind_own_queue(struct amqp_client *client, const char *queue,
-                                     const struct amqp_source_options *options, int64_t deadline_ms,
-                                     struct mb_error *err)
-{
-    static const char *const every[] = {"#"};
-    struct mb_strings keys = options->binding_keys;
-    struct amqp_queue_declaration declaration = {.name = mb_slice_text(queue), .durable = true};
-    struct amqp_writer writer = amqp_client_writer(client);
-    enum mb_status status;
-
-    if (keys.count == 0)
-        keys = (struct mb_strings){every, 1};
-    amqp_frame_queue_declare(&writer, 1, &declaration);
-    status = call(client, &writer, 1, AMQP_QUEUE_DECLARED, deadline_ms, err);
-    for (size_t i = 0; status == MB_OK && i < keys.count; i++) {
-        writer = amqp_client_writer(client);
-        amqp_frame_bind(&writer, 1, mb_slice_text(queue), mb_slice_text(options->exchange),
-                        mb_slice_text(keys.items[i]));
-        status = call(client, &writer, 1, AMQP_QUEUE_BOUND, deadline_ms, err);
-    }
-    return status;
-}
-
-static unsigned prefetch_of(const struct mb_open_params *params,
-                            const struct amqp_source_options *options, uint32_t queues)
-{
-    uint64_t prefetch = (uint64_t)options->prefetch;
-    uint64_t share = params->window_messages / (queues > 0 ? queues : 1);
-
-    if (params->window_messages > 0 && prefetch > share)
-        prefetch = share;
-    if (prefetch < 1)
-        prefetch = 1;
-    return prefetch > UINT16_MAX ? UINT16_MAX : (unsigned)prefetch;
-}
-
-static enum mb_status consume(struct mb_source *source, uint32_t scope,
-                              const struct mb_open_params *params, int64_t deadline_ms,
-                              struct mb_error *err)
-{
-    const struct amqp_source_options *options = params->options;
-    struct amqp_client *client = source->client;
-    struct mb_slice queue = mb_slice_text(source->scopes[scope].queue);
-    struct amqp_queue_declaration passive = {.name = queue, .passive = true};
-    struct amqp_writer writer = amqp_client_writer(client);
-    unsigned channel = scope + 1;
-    enum mb_status status;
-
-    amqp_frame_queue_declare(&writer, channel, &passive);
-    status = call(client, &writer, channel, AMQP_QUEUE_DECLARED, deadline_ms, err);
-    if (status != MB_OK)
-        return status;
-    writer = amqp_client_writer(client);
-    amqp_frame_qos(&writer, channel, prefetch_of(params, options, source->scopes_count));
-    return call(client, &writer, channel, AMQP_BASIC_QOS_DONE, deadline_ms, err);
-}
-
-/* All consumers at once: with several, deliveries of one come before another's answer, which is
- * then seen by poll. */
-static enum mb_status start_consumers(struct mb_source *source, const struct mb_open_params *params,
-                                      int64_t deadline_ms, struct mb_error *err)
-{
-    const struct amqp_source_options *options = params->options;
-    struct amqp_client *client = source->client;
-
-    for (uint32_t i = 0; i < source->scopes_count; i++) {
-        struct amqp_writer writer = amqp_client_writer(client);
-
-        amqp_frame_consume(&writer, i + 1, mb_slice_text(source->scopes[i].queue),
-                           params->ordered && !source->reads_stream, &options->arguments);
-        if (source->scopes_count == 1)
-            return call(client, &writer, 1, AMQP_BASIC_CONSUMING, deadline_ms, err);
-        if (!amqp_client_commit(client, &writer))
-            return mb_error_set(err, MB_INVALID, MB_CAUSE_NONE, "options",
-                                "the arguments of the consumers are too long");
-        if (amqp_client_write(client, err) == MB_DISCONNECTED)
-            return MB_DISCONNECTED;
-    }
-    return MB_OK;
-}
-
-static void name_queue(struct mb_error *err, const char *queue)
-{
-    char text[MB_ERROR_TEXT_SIZE];
-
-    snprintf(text, sizeof text, "queue \"%.100s\": %.350s", queue, err->text);
-    memcpy(err->text, text, sizeof text);
 }
 
 static void source_close(struct mb_source *source);
@@ -194,7 +82,7 @@ static enum mb_status source_open(const struct mb_open_params *params,
         return mb_error_set(err, MB_NO_MEMORY, MB_CAUSE_CONNECTION, "memory", "out of memory");
     source->host = params->host;
     source->scopes_count = (uint32_t)count;
-    source->reads_stream = asks_stream_offset(&options->arguments);
+    source->reads_stream = amqp_asks_stream_offset(&options->arguments);
     for (uint32_t i = 0; i < count; i++) {
         source->scopes[i].queue = queues[i];
         source->scopes[i].stream = options->exchange != NULL ? options->exchange : queues[i];
@@ -204,18 +92,9 @@ static enum mb_status source_open(const struct mb_open_params *params,
     status =
         amqp_client_open(params, params->endpoint, (uint32_t)count,
                          AMQP_WRITE_SIZE + (size_t)window * ACK_FRAME_SIZE, &source->client, err);
-    if (status == MB_OK && options->exchange != NULL)
-        status = bind_own_queue(source->client, queues[0], options, deadline_ms, err);
-    for (uint32_t i = 0; status == MB_OK && i < count; i++) {
-        status = consume(source, i, params, deadline_ms, err);
-        if (status != MB_OK)
-            name_queue(err, queues[i]);
-    }
-    if (status == MB_OK) {
-        status = start_consumers(source, params, deadline_ms, err);
-        if (status != MB_OK)
-            name_queue(err, queues[0]);
-    }
+    if (status == MB_OK)
+        status = amqp_consumers_start(source->client, params, queues, (uint32_t)count,
+                                      source->reads_stream, deadline_ms, err);
     if (status != MB_OK) {
         source_close(source);
         return status;
@@ -249,7 +128,7 @@ static enum mb_status take_method(struct mb_source *source, const struct amqp_ev
     }
     status = amqp_client_method(source->client, event, err);
     if (status != MB_OK && event->channel >= 1 && event->channel <= source->scopes_count)
-        name_queue(err, source->scopes[event->channel - 1].queue);
+        amqp_error_name_queue(err, source->scopes[event->channel - 1].queue);
     return status;
 }
 
@@ -299,9 +178,10 @@ static enum mb_status source_poll(struct mb_source *source, struct mb_batch *bat
         struct amqp_event event;
         enum mb_status status = MB_OK;
 
-        switch (amqp_reader_next(&client->reader, &event)) {
+        switch (amqp_client_next(client, &event)) {
         case AMQP_EVENT_CONTENT:
             status = take_delivery(source, &event, batch, err);
+            amqp_client_forget(client);
             break;
         case AMQP_EVENT_METHOD:
             status = take_method(source, &event, err);
