@@ -1,10 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "cli/connect.h"
 
-#include "core/base/clock.h"
+#include "core/base/host.h"
 #include "kit/text.h"
-
-#include <stdlib.h>
 
 #define OPEN_TIMEOUT_MS 10000
 #define STREAMS_MAX     1024
@@ -31,30 +29,6 @@ struct subject {
     struct mb_describer *describer;
     int64_t size_max_bytes; /* the least that its streams take; -1: unknown */
 };
-
-static void *host_alloc(void *context, size_t size)
-{
-    (void)context;
-    return malloc(size);
-}
-
-static void host_release(void *context, void *memory)
-{
-    (void)context;
-    free(memory);
-}
-
-static int64_t host_monotonic_ms(void *context)
-{
-    (void)context;
-    return mb_clock_monotonic_ms();
-}
-
-static int64_t host_wall_ms(void *context)
-{
-    (void)context;
-    return mb_clock_wall_ms();
-}
 
 static void host_log(void *context, enum mb_log_level level, const char *text)
 {
@@ -277,15 +251,9 @@ bool cli_connect_check(const struct mb_config *config, bool as_json)
         .config = config,
         .as_json = as_json,
         .is_good = true,
-        .host = {.struct_size = sizeof asking.host,
-                 .alloc = host_alloc,
-                 .release = host_release,
-                 .monotonic_ms = host_monotonic_ms,
-                 .wall_ms = host_wall_ms,
-                 .log = host_log,
-                 .event = host_event},
     };
 
+    mb_host_init(&asking.host, &asking, host_log, host_event);
     for (size_t i = 0; i < config->routes_count; i++)
         ask_route(&asking, &config->routes[i]);
     return asking.is_good;

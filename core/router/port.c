@@ -2,6 +2,7 @@
 #include "core/router/port.h"
 
 #include "core/base/clock.h"
+#include "core/base/host.h"
 #include "core/router/destination.h"
 #include "core/router/patterns.h"
 
@@ -10,30 +11,6 @@
 #define OPEN_TIMEOUT_MS 10000u
 /* A connection that lived this long was a good one: the next backoff begins anew. */
 #define GOOD_LIFE_MS 5000
-
-static void *host_alloc(void *context, size_t size)
-{
-    (void)context;
-    return malloc(size);
-}
-
-static void host_release(void *context, void *memory)
-{
-    (void)context;
-    free(memory);
-}
-
-static int64_t host_monotonic_ms(void *context)
-{
-    (void)context;
-    return mb_clock_monotonic_ms();
-}
-
-static int64_t host_wall_ms(void *context)
-{
-    (void)context;
-    return mb_clock_wall_ms();
-}
 
 static void host_log(void *context, enum mb_log_level level, const char *text)
 {
@@ -65,16 +42,7 @@ void mb_port_init(struct mb_port *port, enum mb_role role, const struct mb_lane_
     port->backoff.initial_ms = route->retry_initial_ms;
     port->backoff.max_ms = route->retry_max_ms;
     port->backoff.seed = (uint64_t)(uintptr_t)port ^ (uint64_t)mb_clock_wall_ms();
-    port->host = (struct mb_host){
-        .struct_size = sizeof port->host,
-        .context = port,
-        .alloc = host_alloc,
-        .release = host_release,
-        .monotonic_ms = host_monotonic_ms,
-        .wall_ms = host_wall_ms,
-        .log = host_log,
-        .event = host_event,
-    };
+    mb_host_init(&port->host, port, host_log, host_event);
     port->params = (struct mb_open_params){
         .struct_size = sizeof port->params,
         .lane = lane,
