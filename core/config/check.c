@@ -45,8 +45,10 @@ static void warn_of_settings(struct mb_loader *loader, const struct mb_settings 
 
         if (!setting->is_set || setting->texts_count == 0)
             continue;
-        if (row->flags & MB_OPTION_UNSAFE && strcmp(setting->texts[0], "false") != 0)
-            mb_loader_warning(loader, setting->line, "%s is unsafe: %s", row->name, row->doc);
+        if (row->flags & MB_OPTION_UNSAFE &&
+            strcmp(setting->texts[0], row->default_text != NULL ? row->default_text : "") != 0)
+            mb_loader_warning(loader, setting->line, "%s = %s is unsafe: %s", row->name,
+                              setting->texts[0], row->doc);
         if (row->flags & MB_OPTION_IS_SECRET && mb_secret_is_exposed(setting->texts[0]))
             mb_loader_warning(loader, setting->line,
                               "%s: everybody on this machine can read %s (chmod o-r)", row->name,

@@ -31,6 +31,7 @@ struct fake_sink {
     int64_t partitions;
     int64_t max_size;
     bool unsafe_loose;
+    bool safe;
 };
 
 static const char *const fake_isolations[] = {"read_committed", "read_uncommitted", NULL};
@@ -130,6 +131,12 @@ static const struct mb_option fake_sink_rows[] = {
      .offset = offsetof(struct fake_sink, unsafe_loose),
      .default_text = "false",
      .doc = "Messages can be lost."},
+    {.name = "safe",
+     .type = MB_OPTION_BOOL,
+     .flags = MB_OPTION_UNSAFE,
+     .offset = offsetof(struct fake_sink, safe),
+     .default_text = "true",
+     .doc = "Off, messages can be lost."},
 };
 
 static inline uint64_t fake_source_traits(const void *endpoint, const void *options)
@@ -328,14 +335,14 @@ static const struct mb_sink_ops fake_sink_ops = {
 
 static const struct mb_url_rule fake_url_rules[] = {
     {.scheme = "fake", .authority_option = "brokers", .path_option = "topic"},
-    {.scheme = "fakes",
-     .authority_option = "brokers",
-     .path_option = "topic",
-     .fixed = "tls=true"},
+    {.scheme = "fakes", .authority_option = "brokers", .path_option = "topic", .fixed = "tls=true"},
     {.scheme = "fakeuri", .uri_option = "brokers"},
 };
 
-#define FAKE_TABLE(rows, type) {(rows), sizeof(rows) / sizeof *(rows), sizeof(type)}
+#define FAKE_TABLE(rows, type)                                                                     \
+    {                                                                                              \
+        (rows), sizeof(rows) / sizeof *(rows), sizeof(type)                                        \
+    }
 
 static const struct mb_backend fake_backend = {
     .abi_version = MB_ABI_VERSION,

@@ -278,13 +278,14 @@ static void a_good_file_becomes_a_model(void **state)
     mb_config_destroy(config);
 }
 
-static const char warned[] = "bridge = { admin = \"127.0.0.1:9464\"; };\n"
-                             "endpoints = { f = { backend = \"fake\"; brokers = \"b\";\n"
-                             "  tls = { unsafe_no_verify = true; }; }; };\n"
-                             "routes = ( { name = \"a\";\n"
-                             "  from = { endpoint = \"f\"; topic = \"in\"; prefetch = 999; };\n"
-                             "  to = { endpoint = \"f\"; topic = \"out\"; unsafe_loose = true; };\n"
-                             "  on_loss = \"continue\"; } );\n";
+static const char warned[] =
+    "bridge = { admin = \"127.0.0.1:9464\"; };\n"
+    "endpoints = { f = { backend = \"fake\"; brokers = \"b\";\n"
+    "  tls = { unsafe_no_verify = true; }; }; };\n"
+    "routes = ( { name = \"a\";\n"
+    "  from = { endpoint = \"f\"; topic = \"in\"; prefetch = 999; };\n"
+    "  to = { endpoint = \"f\"; topic = \"out\"; unsafe_loose = true; safe = true; };\n"
+    "  on_loss = \"continue\"; } );\n";
 
 static void dangers_are_warnings(void **state)
 {
@@ -294,9 +295,9 @@ static void dangers_are_warnings(void **state)
     assert_int_equal(load(*state, warned, &config, &diagnostics), MB_OK);
     assert_int_equal(diagnostics.errors, 0);
     assert_true(reported(&diagnostics, false, 1, "admin: nothing listens"));
-    assert_true(reported(&diagnostics, false, 3, "tls.unsafe_no_verify is unsafe"));
+    assert_true(reported(&diagnostics, false, 3, "tls.unsafe_no_verify = true is unsafe"));
     assert_true(reported(&diagnostics, false, 5, "999 may reorder"));
-    assert_true(reported(&diagnostics, false, 6, "unsafe_loose is unsafe"));
+    assert_true(reported(&diagnostics, false, 6, "unsafe_loose = true is unsafe"));
     assert_true(reported(&diagnostics, false, 7, "on_loss"));
     assert_int_equal(diagnostics.count, 5);
     mb_diagnostics_release(&diagnostics);
