@@ -47,19 +47,19 @@ def processor_s(pid):
 
 
 def bridge(workdir, text, messages):
-    """Drains `messages` with the configuration and returns the Result.
+    """Moves `messages` with the configuration and returns the Result.
 
     The rate is taken between the first and the last counters that show a delivery; processor
     time includes the start of the process, as that of the raw halves does.
     """
     path = Path(workdir) / "bench.conf"
     path.write_text(text)
-    run = Run([program(), "run", "--drain", str(path)], cwd=workdir, env=os.environ)
+    run = Run([program(), "run", str(path)], cwd=workdir, env=os.environ)
     try:
         until(lambda: run.log or not run.running, 30, "a first line of the log")
         samples = sample(run, messages)
         cpu_s, peak = processor_s(run.pid), run.peak_rss_kib() / 1024
-        if run.wait(60) != 0:
+        if run.terminate(60) != 0:
             raise Failed(f"the bridge ended with {run.code}\n{run.tail()}")
         last = run.last_counters()
         if last.total("delivered") != messages or last.total("duplicates") != 0:
