@@ -131,7 +131,7 @@ static const char *stream_text(const struct mb_port *port)
     for (size_t i = 0; i < table->count; i++) {
         const struct mb_setting *row = &port->stream->settings.rows[i];
 
-        if (row->is_set && row->texts_count > 0 &&
+        if (row->is_set && row->texts_count > 0 && table->rows[i].type != MB_OPTION_BOOL &&
             (table->rows[i].flags & MB_OPTION_NAMES_STREAM) != 0)
             return row->texts[0];
     }

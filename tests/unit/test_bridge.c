@@ -148,7 +148,7 @@ static void stop_is_clean(void **state)
     struct mb_config *config =
         load(fixture, "endpoints = { m = { backend = \"memory\"; }; };\n"
                       "routes = ( { name = \"r\";\n"
-                      "  from = { endpoint = \"m\"; stream = \"h\"; generate = { size = 100; }; };\n"
+                      "  from = { endpoint = \"m\"; stream = \"h\"; generate = { count = 1000000000; }; };\n"
                       "  to = { endpoint = \"m\"; discard = true; }; } );\n");
 
     assert_int_equal(mb_bridge_create(config, fixture->registry, &fixture->logger, &options,
@@ -159,6 +159,7 @@ static void stop_is_clean(void **state)
         struct pollfd fd = {.fd = mb_bridge_fd(bridge), .events = POLLIN};
 
         poll(&fd, 1, 10);
+        mb_bridge_poll(bridge, &status);
         mb_bridge_progress(bridge, &progress);
     }
     assert_true(progress.delivered >= 1000);
