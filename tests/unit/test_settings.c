@@ -358,14 +358,21 @@ static void secrets_stay_unresolved_when_not_asked_for(void **state)
 
 static void suggestions(void **state)
 {
-    static const char *const names[] = {"topic", "topics", "start", "prefetch", "routing_key", "to"};
+    static const char *const names[] = {"topic",    "topics",      "start",
+                                        "prefetch", "routing_key", "to"};
     static const struct {
         const char *wanted;
         const char *best; /* NULL: none */
     } cases[] = {
-        {"topik", "topic"},           {"topci", "topic"},     {"tpoics", "topics"},
-        {"routing-key", "routing_key"}, {"routingkey", "routing_key"}, {"Start", "start"},
-        {"pre", "prefetch"},          {"colour", NULL},       {"x", NULL},
+        {"topik", "topic"},
+        {"topci", "topic"},
+        {"tpoics", "topics"},
+        {"routing-key", "routing_key"},
+        {"routingkey", "routing_key"},
+        {"Start", "start"},
+        {"pre", "prefetch"},
+        {"colour", NULL},
+        {"x", NULL},
         {"too", "to"},
     };
 
