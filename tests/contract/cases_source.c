@@ -258,6 +258,7 @@ void case_start(struct contract *contract)
     struct options options;
     struct reader reader;
     uint64_t first = 0;
+    int32_t place;
 
     if (!prepare(contract, &options, COUNT))
         return;
@@ -271,8 +272,8 @@ void case_start(struct contract *contract)
         for (size_t i = 0; i < SCOPES_MAX; i++)
             at[i].kind = MB_POSITION_END;
         first = reader.taken->numbers[20];
-        at[reader.source.scopes[reader.taken->messages[20].scope].partition] =
-            reader.taken->messages[20].position;
+        place = reader.source.scopes[reader.taken->messages[20].scope].partition;
+        at[place >= 0 && place < SCOPES_MAX ? place : 0] = reader.taken->messages[20].position;
     }
     reader_close(&reader);
     if (start_reader(contract, &reader, &options, MB_POSITION_END, NULL)) {

@@ -29,7 +29,8 @@ enum carry {
     CARRY_TYPED_HEADERS = 1u << 3,
     CARRY_PROPERTIES = 1u << 4,
     CARRY_EMPTY_KEY = 1u << 5,
-    CARRY_REDELIVERED = 1u << 6
+    CARRY_REDELIVERED = 1u << 6,
+    CARRY_HEADERS = 1u << 7
 };
 
 struct check {
@@ -134,7 +135,7 @@ struct tested_source {
     bool holds_stop;                         /* the case answers REVOKED itself */
     bool holds_start;                        /* and ASSIGNED */
     struct mb_position start;                /* the answer to ASSIGNED, */
-    struct mb_position start_at[SCOPES_MAX]; /* or, by partition, if its kind is set */
+    struct mb_position start_at[SCOPES_MAX]; /* or, by partition (none: 0), if its kind is set */
     struct mb_message *messages[BATCH_MAX];
     uint32_t batch_max;
     struct mb_arena arena;

@@ -120,11 +120,11 @@ void source_start(struct tested_source *source, uint32_t index)
 {
     struct seen_scope *scope = scope_of(source, index);
     struct mb_scope_start start = {index, scope->epoch, source->start};
+    int32_t place = scope->partition >= 0 && scope->partition < SCOPES_MAX ? scope->partition : 0;
     struct mb_error err = {0};
 
-    if (scope->partition >= 0 && scope->partition < SCOPES_MAX &&
-        source->start_at[scope->partition].kind != MB_POSITION_NONE)
-        start.position = source->start_at[scope->partition];
+    if (source->start_at[place].kind != MB_POSITION_NONE)
+        start.position = source->start_at[place];
     source->host.in_operation = true;
     note_status(source, "start", source->ops->start(source->source, &start, 1, &err), &err);
     scope->state = SCOPE_STARTED;

@@ -24,6 +24,7 @@ static const struct {
     {"key", CARRY_KEY},
     {"empty-key", CARRY_EMPTY_KEY},
     {"null-body", CARRY_NULL_BODY},
+    {"headers", CARRY_HEADERS},
     {"duplicate-headers", CARRY_DUPLICATE_HEADERS},
     {"typed-headers", CARRY_TYPED_HEADERS},
     {"properties", CARRY_PROPERTIES},

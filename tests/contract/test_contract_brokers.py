@@ -41,7 +41,7 @@ def test_kafka(kafka):
               *each("--source", "topic={stream}"),
               *each("--sink", "topic={stream}"),
               "--bad-endpoint", "brokers=127.0.0.1:1",
-              "--carries", "key,empty-key,null-body,duplicate-headers")
+              "--carries", "headers,key,empty-key,null-body,duplicate-headers")
 
 
 def test_amqp091_queue(rabbit):
@@ -50,4 +50,4 @@ def test_amqp091_queue(rabbit):
               *each("--source", "queue={stream}"),
               *each("--sink", "queue={stream}"),
               "--bad-endpoint", "uri=amqp://guest:wrong@127.0.0.1:1/%2F",
-              "--carries", "typed-headers,properties,redelivered")
+              "--carries", "headers,typed-headers,properties,redelivered")
