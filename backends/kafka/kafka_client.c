@@ -58,6 +58,7 @@ enum mb_status kafka_reserve(const struct mb_host *host, void **items, size_t it
 
 /* Any thread. What becomes of a connection is told through events, so the log is for the curious.
  */
+/* What fails and is tried again comes as an error event too, and is told once from there. */
 static void log_cb(const rd_kafka_t *rk, int level, const char *facility, const char *text)
 {
     const struct kafka_client *client = rd_kafka_opaque(rk);
@@ -66,10 +67,8 @@ static void log_cb(const rd_kafka_t *rk, int level, const char *facility, const 
 
     if (level <= LOG_CRIT)
         to = MB_LOG_ERROR;
-    else if (level == LOG_ERR)
+    else if (level == LOG_ERR && strcmp(facility, "FAIL") != 0 && strcmp(facility, "ERROR") != 0)
         to = MB_LOG_WARN;
-    else if (level == LOG_WARNING)
-        to = MB_LOG_INFO;
     snprintf(line, sizeof line, "librdkafka %s: %s", facility, text);
     client->host->log(client->host->context, to, line);
 }
