@@ -107,8 +107,17 @@ static void reload(struct cli_service *service)
     cli_notify("READY=1");
 }
 
+/* timeout(1) and shells send one signal to the process and one to its group: a second one is meant
+ * only if it does not come along with the first. */
+#define SECOND_SIGNAL_MS 300
+
 static void stop(struct cli_service *service, const char *by)
 {
+    int64_t now_ms = mb_clock_monotonic_ms();
+
+    if (service->stop_signal_ms > 0 && now_ms - service->stop_signal_ms < SECOND_SIGNAL_MS)
+        return;
+    service->stop_signal_ms = now_ms;
     if (service->status.state != MB_BRIDGE_RUNNING) {
         mb_log(&service->logger, MB_LOG_WARN,
                "stopped at once: what was not yet confirmed will come again", "signal", by, NULL);

@@ -17,6 +17,7 @@ struct cli_service {
     void *context;
     int tick_ms;
     int signal_fd;
+    int64_t stop_signal_ms; /* when the last signal to stop came; 0: none did */
 };
 
 /* Blocks the signals that serve reads. First of all, so that none of them can end the program and
