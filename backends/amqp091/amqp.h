@@ -25,6 +25,15 @@
 #define AMQP_WRITE_SIZE   65536u
 #define AMQP_CHANNELS_MAX 256u
 
+static inline void *amqp_alloc_zero(const struct mb_host *host, size_t size)
+{
+    void *memory = host->alloc(host->context, size);
+
+    if (memory != NULL)
+        memset(memory, 0, size);
+    return memory;
+}
+
 /* The settings, filled by the option tables. */
 
 struct amqp_endpoint {
@@ -326,8 +335,6 @@ enum mb_status amqp_refusal(const struct amqp_client *client, uint32_t method,
                             struct mb_slice arguments, struct mb_error *err);
 /* Text of at most size-1 printable bytes. */
 void amqp_text_of(char *buffer, size_t size, struct mb_slice text);
-
-void *amqp_alloc_zero(const struct mb_host *host, size_t size);
 
 extern const struct mb_source_ops amqp_source_ops;
 extern const struct mb_sink_ops amqp_sink_ops;

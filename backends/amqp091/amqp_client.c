@@ -18,15 +18,6 @@ static int64_t now_ms(const struct amqp_client *client)
     return client->host->monotonic_ms(client->host->context);
 }
 
-void *amqp_alloc_zero(const struct mb_host *host, size_t size)
-{
-    void *memory = host->alloc(host->context, size);
-
-    if (memory != NULL)
-        memset(memory, 0, size);
-    return memory;
-}
-
 void amqp_text_of(char *buffer, size_t size, struct mb_slice text)
 {
     const unsigned char *at = text.data;
