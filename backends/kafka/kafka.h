@@ -183,6 +183,9 @@ rd_kafka_resp_err_t kafka_offsets_ask(struct kafka_client *client,
                                       rd_kafka_topic_partition_list_t *list, int64_t time,
                                       uint32_t timeout_ms);
 
+/* Serves the client's events, waiting up to timeout_ms for a first one. */
+void kafka_events_serve(struct kafka_client *client, int timeout_ms);
+
 /* Waits for one answer of the admin interface on queue; NULL when time was out. */
 rd_kafka_event_t *kafka_answer_wait(struct kafka_client *client, rd_kafka_queue_t *queue,
                                     uint32_t timeout_ms);

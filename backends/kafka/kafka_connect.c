@@ -116,7 +116,7 @@ void kafka_cause_note(struct kafka_client *client, rd_kafka_resp_err_t code, con
                  scram_hint(client, code));
 }
 
-static void serve_events_for(struct kafka_client *client, int timeout_ms)
+void kafka_events_serve(struct kafka_client *client, int timeout_ms)
 {
     rd_kafka_event_t *event;
 
@@ -129,7 +129,7 @@ static void serve_events_for(struct kafka_client *client, int timeout_ms)
 
 static void serve_events(struct kafka_client *client)
 {
-    serve_events_for(client, 0);
+    kafka_events_serve(client, 0);
 }
 
 static rd_kafka_resp_err_t ask(struct kafka_client *client, const char *const *topics, size_t count,
@@ -230,7 +230,7 @@ rd_kafka_resp_err_t kafka_offsets_ask(struct kafka_client *client,
             code = list->elems[i].err;
         if (!is_passing(code))
             return code;
-        serve_events_for(client, LEADER_WAIT_MS);
+        kafka_events_serve(client, LEADER_WAIT_MS);
     }
 }
 

@@ -6,9 +6,13 @@
 
 #define REPLICATION_DEFAULT (-1)
 #define PARTITIONS_DEFAULT  (-1)
+#define COORDINATOR_WAIT_MS 100
 
 struct mb_describer {
     struct kafka_client client;
+    struct kafka_client group_client; /* of the group asked about last */
+    char *group;
+    struct mb_open_params params; /* valid until close */
     const struct mb_host *host;
     uint32_t timeout_ms;
 };
@@ -18,44 +22,67 @@ static const char *const configuration_names[] = {"cleanup.policy", "retention.m
                                                   "retention.bytes", "max.message.bytes"};
 #define CONFIGURATION_COUNT (sizeof configuration_names / sizeof configuration_names[0])
 
+static void group_release(struct mb_describer *describer)
+{
+    kafka_client_release(&describer->group_client);
+    kafka_free(describer->host, describer->group);
+    describer->group = NULL;
+}
+
 static void describer_close(struct mb_describer *describer)
 {
     if (describer == NULL)
         return;
+    group_release(describer);
     kafka_client_release(&describer->client);
     kafka_free(describer->host, describer);
 }
 
-/* A consumer without a group: asking for a topic must not make it. */
-static enum mb_status describer_open(const struct mb_open_params *params,
-                                     struct mb_describer **ret_describer, struct mb_error *err)
+/* A consumer, since a producer's asking for a topic may make it. group NULL: without one. */
+static enum mb_status client_open(const struct mb_open_params *params, const char *group,
+                                  struct kafka_client *client, struct mb_error *err)
 {
-    struct mb_describer *describer = kafka_alloc(params->host, sizeof *describer);
-    const struct rd_kafka_metadata *metadata = NULL;
     const struct kafka_endpoint_options *endpoint = params->endpoint;
-    enum mb_status status;
-    rd_kafka_conf_t *conf;
+    rd_kafka_conf_t *conf = rd_kafka_conf_new();
+    enum mb_status status = kafka_properties_base(conf, endpoint, err);
 
-    if (describer == NULL)
-        return mb_error_set(err, MB_NO_MEMORY, MB_CAUSE_NONE, "memory", "out of memory");
-    describer->host = describer->client.host = params->host;
-    describer->client.endpoint = endpoint;
-    describer->client.wake_fd = -1;
-    describer->timeout_ms = params->timeout_ms;
-    conf = rd_kafka_conf_new();
-    status = kafka_properties_base(conf, endpoint, err);
+    memset(client, 0, sizeof *client);
+    client->wake_fd = -1;
+    client->endpoint = endpoint;
+    if (status == MB_OK && group != NULL)
+        status = kafka_property_set(conf, "group.id", group, err);
+    if (status == MB_OK)
+        status = kafka_property_set(conf, "enable.auto.commit", "false", err);
     if (status == MB_OK)
         status = kafka_properties_user(conf, endpoint, err);
     if (status != MB_OK) {
         rd_kafka_conf_destroy(conf);
-        describer_close(describer);
         return status;
     }
     rd_kafka_conf_set_events(conf,
                              RD_KAFKA_EVENT_ERROR | (endpoint->sasl.oauth_token_file != NULL
                                                          ? RD_KAFKA_EVENT_OAUTHBEARER_TOKEN_REFRESH
                                                          : 0));
-    status = kafka_client_init(&describer->client, params, RD_KAFKA_CONSUMER, conf, err);
+    return kafka_client_init(client, params, RD_KAFKA_CONSUMER, conf, err);
+}
+
+static enum mb_status describer_open(const struct mb_open_params *params,
+                                     struct mb_describer **ret_describer, struct mb_error *err)
+{
+    struct mb_describer *describer = kafka_alloc(params->host, sizeof *describer);
+    const struct rd_kafka_metadata *metadata = NULL;
+    enum mb_status status;
+
+    if (describer == NULL)
+        return mb_error_set(err, MB_NO_MEMORY, MB_CAUSE_NONE, "memory", "out of memory");
+    describer->host = params->host;
+    describer->params = (struct mb_open_params){.struct_size = sizeof *params,
+                                                .host = params->host,
+                                                .endpoint = params->endpoint,
+                                                .timeout_ms = params->timeout_ms};
+    describer->timeout_ms = params->timeout_ms;
+    describer->group_client.wake_fd = -1;
+    status = client_open(&describer->params, NULL, &describer->client, err);
     if (status == MB_OK)
         status = kafka_connect(&describer->client, NULL, 0, params->timeout_ms, &metadata, err);
     if (metadata != NULL)
@@ -126,64 +153,42 @@ static rd_kafka_resp_err_t ends_ask(struct mb_describer *describer, const char *
     return code;
 }
 
-static rd_kafka_resp_err_t group_read(rd_kafka_event_t *event,
-                                      struct mb_partition_record *partitions, int32_t count)
+/*
+ * A client of the group itself asks, without joining it: librdkafka 2.0 crashes when a client that
+ * has no group asks through the admin interface and the coordinator is elsewhere by then.
+ */
+static enum mb_status group_ask(struct mb_describer *describer, const char *topic,
+                                const char *group, struct mb_partition_record *partitions,
+                                int32_t count, struct mb_error *err)
 {
-    const rd_kafka_ListConsumerGroupOffsets_result_t *result =
-        rd_kafka_event_ListConsumerGroupOffsets_result(event);
-    const rd_kafka_group_result_t **groups;
-    const rd_kafka_topic_partition_list_t *list;
-    size_t groups_count = 0;
+    rd_kafka_topic_partition_list_t *list;
+    enum mb_status status = MB_OK;
+    rd_kafka_resp_err_t code;
 
-    if (rd_kafka_event_error(event) != RD_KAFKA_RESP_ERR_NO_ERROR || result == NULL)
-        return rd_kafka_event_error(event);
-    groups = rd_kafka_ListConsumerGroupOffsets_result_groups(result, &groups_count);
-    if (groups_count == 0)
-        return RD_KAFKA_RESP_ERR_NO_ERROR;
-    if (rd_kafka_group_result_error(groups[0]) != NULL)
-        return rd_kafka_error_code(rd_kafka_group_result_error(groups[0]));
-    list = rd_kafka_group_result_partitions(groups[0]);
-    for (int i = 0; list != NULL && i < list->cnt; i++) {
-        for (int32_t p = 0; p < count; p++) {
-            if (partitions[p].partition != list->elems[i].partition || list->elems[i].offset < 0)
-                continue;
-            partitions[p].group.kind = MB_POSITION_OFFSET;
-            partitions[p].group.lo = (uint64_t)list->elems[i].offset;
+    if (describer->group == NULL || strcmp(describer->group, group) != 0) {
+        group_release(describer);
+        describer->group = kafka_strdup(describer->host, group);
+        if (describer->group != NULL)
+            status = client_open(&describer->params, group, &describer->group_client, err);
+        if (describer->group == NULL || status != MB_OK) {
+            group_release(describer);
+            return status != MB_OK
+                       ? status
+                       : mb_error_set(err, MB_NO_MEMORY, MB_CAUSE_NONE, "memory", "out of memory");
         }
     }
-    return RD_KAFKA_RESP_ERR_NO_ERROR;
-}
-
-static rd_kafka_resp_err_t group_ask(struct mb_describer *describer, const char *topic,
-                                     const char *group, struct mb_partition_record *partitions,
-                                     int32_t count)
-{
-    rd_kafka_t *rk = describer->client.rk;
-    rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(count);
-    rd_kafka_queue_t *queue = rd_kafka_queue_new(rk);
-    rd_kafka_AdminOptions_t *options =
-        rd_kafka_AdminOptions_new(rk, RD_KAFKA_ADMIN_OP_LISTCONSUMERGROUPOFFSETS);
-    rd_kafka_ListConsumerGroupOffsets_t *question;
-    rd_kafka_resp_err_t code = RD_KAFKA_RESP_ERR__TIMED_OUT;
-    rd_kafka_event_t *event;
-    char text[128];
-
+    list = rd_kafka_topic_partition_list_new(count);
     for (int32_t i = 0; i < count; i++)
         rd_kafka_topic_partition_list_add(list, topic, partitions[i].partition);
-    rd_kafka_AdminOptions_set_request_timeout(options, (int)describer->timeout_ms, text,
-                                              sizeof text);
-    question = rd_kafka_ListConsumerGroupOffsets_new(group, list);
-    rd_kafka_ListConsumerGroupOffsets(rk, &question, 1, options, queue);
-    event = kafka_answer_wait(&describer->client, queue, describer->timeout_ms + 500);
-    if (event != NULL) {
-        code = group_read(event, partitions, count);
-        rd_kafka_event_destroy(event);
+    code = rd_kafka_committed(describer->group_client.rk, list, (int)describer->timeout_ms);
+    for (int32_t i = 0; code == RD_KAFKA_RESP_ERR_NO_ERROR && i < count; i++) {
+        if (list->elems[i].offset < 0)
+            continue;
+        partitions[i].group.kind = MB_POSITION_OFFSET;
+        partitions[i].group.lo = (uint64_t)list->elems[i].offset;
     }
-    rd_kafka_ListConsumerGroupOffsets_destroy(question);
-    rd_kafka_AdminOptions_destroy(options);
-    rd_kafka_queue_destroy(queue);
     rd_kafka_topic_partition_list_destroy(list);
-    return code;
+    return code == RD_KAFKA_RESP_ERR_NO_ERROR ? MB_OK : failed(code, "group", group, NULL, err);
 }
 
 static void configuration_read(struct mb_describer *describer, struct mb_stream_record *record)
@@ -230,13 +235,10 @@ static enum mb_status record_fill(struct mb_describer *describer,
     if (code != RD_KAFKA_RESP_ERR_NO_ERROR)
         return failed(code, "topic", topic->topic, NULL, err);
     record->may_read = MB_ACCESS_UNKNOWN;
-    if (group != NULL) {
-        code = group_ask(describer, topic->topic, group, partitions, topic->partition_cnt);
-        if (code != RD_KAFKA_RESP_ERR_NO_ERROR)
-            return failed(code, "group", group, NULL, err);
-    }
     configuration_read(describer, record);
-    return MB_OK;
+    return group == NULL
+               ? MB_OK
+               : group_ask(describer, topic->topic, group, partitions, topic->partition_cnt, err);
 }
 
 static enum mb_status describe(struct mb_describer *describer, uint32_t kind, const char *name,
