@@ -364,8 +364,9 @@ enum mb_status kafka_map_to_record(const struct mb_message *message, struct mb_t
     write_key(message, ret_outgoing);
     mb_text_clear(scratch); /* the headers have copies of what they took from it */
     write_body(message, scratch, ret_outgoing);
-    if ((message->present & MB_HAS_TIMESTAMP) != 0 && message->timestamp_ms > 0)
-        ret_outgoing->timestamp_ms = message->timestamp_ms;
+    /* The library takes 0 for "now": the first millisecond of 1970 becomes the second. */
+    if ((message->present & MB_HAS_TIMESTAMP) != 0)
+        ret_outgoing->timestamp_ms = message->timestamp_ms > 0 ? message->timestamp_ms : 1;
     if (writer.failed || scratch->failed) {
         if (writer.headers != NULL)
             rd_kafka_headers_destroy(writer.headers);
