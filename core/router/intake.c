@@ -191,6 +191,16 @@ static enum mb_status poll_batch(struct mb_lane *lane, struct mb_batch *batch, i
     return MB_DISCONNECTED;
 }
 
+/* A source that trickles is not asked for a full batch: each message of it would be cleared in
+ * vain. */
+static void batch_adapt(struct mb_lane *lane, uint32_t got, uint32_t asked)
+{
+    if (got == asked)
+        lane->batch_size = asked * 2 < MB_LANE_BATCH_MAX ? asked * 2 : MB_LANE_BATCH_MAX;
+    else if (got < lane->batch_size / 4 && lane->batch_size > MB_LANE_BATCH_MIN)
+        lane->batch_size /= 2;
+}
+
 bool mb_lane_intake(struct mb_lane *lane, int64_t now_ms)
 {
     struct mb_message *messages[MB_LANE_BATCH_MAX];
@@ -205,6 +215,7 @@ bool mb_lane_intake(struct mb_lane *lane, int64_t now_ms)
     pause_step(lane, count > 0, now_ms);
     if (count == 0)
         return false;
+    count = count < lane->batch_size ? count : lane->batch_size;
     status = mb_window_take_messages(&lane->window, messages, count);
     if (status != MB_OK) {
         mb_error_set(&lane->source.error, MB_DISCONNECTED, MB_CAUSE_CONNECTION, "memory",
@@ -218,6 +229,7 @@ bool mb_lane_intake(struct mb_lane *lane, int64_t now_ms)
     batch.arena = &lane->window.arena.arena;
     status = poll_batch(lane, &batch, now_ms);
     head = lane->window.head - head;
+    batch_adapt(lane, batch.count, batch.count_max);
     mb_window_give_messages(&lane->window, messages + head, count - head);
     if (head > 0)
         lane->taken_ms = now_ms;

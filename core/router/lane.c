@@ -155,6 +155,7 @@ enum mb_status mb_lane_create(const struct mb_lane_env *env, const struct mb_con
     lane->env = env;
     lane->route = route;
     lane->number = number;
+    lane->batch_size = MB_LANE_BATCH_MIN;
     lane->counters = counters;
     lane->passed = (struct mb_passed){.passed = frontier_passed, .context = lane};
     mb_port_init(&lane->source, MB_ROLE_SOURCE, env, route, &route->from[from], "source", number);

@@ -22,6 +22,7 @@
 #include "core/router/window.h"
 
 #define MB_LANE_BATCH_MAX 512u
+#define MB_LANE_BATCH_MIN 32u
 #define MB_LANE_DIRTY_MAX 64u
 #define MB_OBSERVERS_MAX 4u
 
@@ -130,6 +131,7 @@ struct mb_lane {
     int64_t stop_deadline_ms;
     uint64_t limit_messages; /* 0: none */
     uint64_t taken_total;
+    uint32_t batch_size; /* how many messages the source is asked for at once */
     uint64_t unresolved; /* valid when CLOSED */
     bool failed;         /* the route's policy stopped it; error says why */
     struct mb_error error;
