@@ -134,6 +134,7 @@ struct tested_source {
     struct seen_scope scopes[SCOPES_MAX];
     bool holds_stop;                         /* the case answers REVOKED itself */
     bool holds_start;                        /* and ASSIGNED */
+    bool acks_at_once;                       /* accepts whatever comes */
     struct mb_position start;                /* the answer to ASSIGNED, */
     struct mb_position start_at[SCOPES_MAX]; /* or, by partition (none: 0), if its kind is set */
     struct mb_message *messages[BATCH_MAX];

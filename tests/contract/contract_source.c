@@ -281,6 +281,8 @@ static void poll_once(struct tested_source *source)
         source->count++;
         if (source->each != NULL)
             source->each(source->context, source->messages[i]);
+        if (source->acks_at_once)
+            source_ack(source, source->messages[i], MB_ACCEPTED);
     }
 }
 
