@@ -281,7 +281,7 @@ struct amqp_client {
     char vhost[256];
     char username[256];
     char identity[400];
-    char tls_failure[200];
+    char tls_failure[320];
     char server_name[256]; /* to send and verify */
 };
 

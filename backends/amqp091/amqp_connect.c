@@ -219,9 +219,12 @@ static void tls_info(const SSL *ssl, int where, int value)
         client->tls_failure[0] != '\0')
         return;
     result = SSL_get_verify_result(ssl);
-    if ((where & SSL_CB_WRITE) && result == X509_V_ERR_HOSTNAME_MISMATCH)
+    if ((where & SSL_CB_WRITE) &&
+        (result == X509_V_ERR_HOSTNAME_MISMATCH || result == X509_V_ERR_IP_ADDRESS_MISMATCH))
         snprintf(client->tls_failure, sizeof client->tls_failure,
-                 "the server's certificate is not for \"%.100s\"", client->server_name);
+                 "the server's certificate does not carry the name \"%.100s\" (if it is the right "
+                 "server, tls.server_name can give the one that it carries)",
+                 client->server_name);
     else if ((where & SSL_CB_WRITE) && result != X509_V_OK)
         snprintf(client->tls_failure, sizeof client->tls_failure,
                  "the server's certificate is not trusted: %s",

@@ -15,8 +15,8 @@
  *   kafka_describe.c    what a topic is, creating one
  *   kafka_map.c         record ↔ envelope, pure
  *
- * Threads: librdkafka calls the log and the partitioner from its own threads; everything else runs
- * on the lane's.
+ * Threads: librdkafka calls the log, the check of certificates and the partitioner from its own
+ * threads; everything else runs on the lane's.
  */
 #ifndef MBRIDGE_KAFKA_H
 #define MBRIDGE_KAFKA_H
@@ -28,6 +28,7 @@
 
 #include <librdkafka/rdkafka.h>
 #include <poll.h>
+#include <stdatomic.h>
 #include <string.h>
 
 enum kafka_mechanism {
@@ -128,7 +129,8 @@ struct kafka_client {
     bool probing;             /* a question is out that any broker's answer ends the outage with */
     bool failed;              /* this client is of no use any more: failure says why */
     int64_t probe_at_ms;
-    uint32_t cause_rank; /* how much `cause` tells; 0: nothing known */
+    atomic_int certificate_fault; /* why the last one was refused: an X.509 code, or 0 */
+    uint32_t cause_rank;          /* how much `cause` tells; 0: nothing known */
     struct mb_error cause;
     struct mb_error failure;
 };

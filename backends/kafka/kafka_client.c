@@ -56,9 +56,8 @@ enum mb_status kafka_reserve(const struct mb_host *host, void **items, size_t it
     return MB_OK;
 }
 
-/* Any thread. What becomes of a connection is told through events, so the log is for the curious.
- */
-/* What fails and is tried again comes as an error event too, and is told once from there. */
+/* Any thread. What fails and is tried again comes as an error event too, and is told once from
+ * there. */
 static void log_cb(const rd_kafka_t *rk, int level, const char *facility, const char *text)
 {
     const struct kafka_client *client = rd_kafka_opaque(rk);
@@ -67,10 +66,31 @@ static void log_cb(const rd_kafka_t *rk, int level, const char *facility, const 
 
     if (level <= LOG_CRIT)
         to = MB_LOG_ERROR;
-    else if (level == LOG_ERR && strcmp(facility, "FAIL") != 0 && strcmp(facility, "ERROR") != 0)
+    else if (level == LOG_ERR && strcmp(facility, "FAIL") != 0 && strcmp(facility, "ERROR") != 0 &&
+             strcmp(facility, "SSLCERTVRFY") != 0)
         to = MB_LOG_WARN;
     snprintf(line, sizeof line, "librdkafka %s: %s", facility, text);
     client->host->log(client->host->context, to, line);
+}
+
+/* Any thread. Notes why a certificate is refused: the library's error blames tls.ca in any case. */
+static int certificate_cb(rd_kafka_t *rk, const char *broker, int32_t broker_id, int *fault,
+                          int depth, const char *certificate, size_t size, char *text,
+                          size_t text_size, void *opaque)
+{
+    struct kafka_client *client = opaque;
+
+    (void)rk;
+    (void)broker;
+    (void)broker_id;
+    (void)depth;
+    (void)certificate;
+    (void)size;
+    if (*fault == 0)
+        return 1;
+    atomic_store(&client->certificate_fault, *fault);
+    snprintf(text, text_size, "X.509 error %d", *fault);
+    return 0;
 }
 
 enum mb_status kafka_client_init(struct kafka_client *client, const struct mb_open_params *params,
@@ -88,6 +108,8 @@ enum mb_status kafka_client_init(struct kafka_client *client, const struct mb_op
     }
     rd_kafka_conf_set_log_cb(conf, log_cb);
     rd_kafka_conf_set_opaque(conf, client);
+    if (client->endpoint->tls.enabled && !client->endpoint->tls.unsafe_no_verify)
+        rd_kafka_conf_set_ssl_cert_verify_cb(conf, certificate_cb);
     client->rk = rd_kafka_new(type, conf, text, sizeof text);
     if (client->rk == NULL) {
         rd_kafka_conf_destroy(conf);

@@ -102,8 +102,47 @@ static const char *scram_hint(const struct kafka_client *client, rd_kafka_resp_e
            "(use librdkafka 2.6.1 or newer, or PLAIN over TLS)";
 }
 
+/* What a user can do about a refused certificate, by X.509 code (OpenSSL's numbers). */
+static const char *certificate_text(int fault)
+{
+    switch (fault) {
+    case 9:
+        return "is not valid yet: compare the clocks";
+    case 10:
+        return "has expired";
+    case 7:
+        return "is not of the authority in tls.ca (certificate signature failure)";
+    case 18:
+    case 19:
+        return "is not of the authority in tls.ca (self-signed certificate)";
+    case 2:
+    case 20:
+    case 21:
+        return "is not of the authority in tls.ca (unable to get local issuer certificate)";
+    case 62:
+    case 64:
+        return "is not for this host name or address: connect by a name that it carries";
+    default:
+        return NULL;
+    }
+}
+
+/* The library's words without its thread and its count of repetitions. */
+static void plain_text(char *text)
+{
+    char *tail = strstr(text, " (after ");
+    char *bootstrap = strstr(text, "/bootstrap: ");
+
+    if (tail != NULL)
+        *tail = '\0';
+    if (bootstrap != NULL)
+        memmove(bootstrap, bootstrap + strlen("/bootstrap"),
+                strlen(bootstrap + strlen("/bootstrap")) + 1);
+}
+
 void kafka_cause_note(struct kafka_client *client, rd_kafka_resp_err_t code, const char *text)
 {
+    int fault = code == RD_KAFKA_RESP_ERR__SSL ? atomic_load(&client->certificate_fault) : 0;
     uint32_t rank = rank_of(code);
     char first[300];
 
@@ -111,6 +150,14 @@ void kafka_cause_note(struct kafka_client *client, rd_kafka_resp_err_t code, con
         return;
     client->cause_rank = rank;
     snprintf(first, sizeof first, "%s", text != NULL ? text : rd_kafka_err2str(code));
+    plain_text(first);
+    if (certificate_text(fault) != NULL) {
+        char *end = strstr(first, ": ");
+        size_t size = end != NULL ? (size_t)(end - first) : 0;
+
+        snprintf(first + size, sizeof first - size, "%sthe broker's certificate %s",
+                 size > 0 ? ": " : "", certificate_text(fault));
+    }
     mb_error_set(&client->cause, kafka_status_of(code) == MB_DENIED ? MB_DENIED : MB_DISCONNECTED,
                  MB_CAUSE_CONNECTION, kafka_reason_of(code), "%s%s", first,
                  scram_hint(client, code));

@@ -26,6 +26,7 @@ struct slot {
     uint64_t sequence;
     const struct mb_message *message;
     struct slot *next; /* of the free ones */
+    bool unfit;        /* `preserve`, and the topic has no partition of that number */
 };
 
 struct chunk {
@@ -95,13 +96,14 @@ static int32_t partitioner(const rd_kafka_topic_t *topic, const void *key, size_
                            int32_t count, void *topic_opaque, void *message_opaque)
 {
     const struct mb_sink *sink = topic_opaque;
-    const struct slot *slot = message_opaque;
+    struct slot *slot = message_opaque;
     const struct mb_origin *origin = slot->message->origin;
     int32_t had = origin != NULL ? origin->partition : -1;
     enum kafka_partition_rule rule = (enum kafka_partition_rule)sink->options->partition;
 
+    slot->unfit = rule == KAFKA_PARTITION_PRESERVE && (had < 0 || had >= count);
     if (rule == KAFKA_PARTITION_PRESERVE)
-        return had >= 0 && had < count ? had : RD_KAFKA_PARTITION_UA;
+        return slot->unfit ? RD_KAFKA_PARTITION_UA : had;
     if (rule == KAFKA_PARTITION_AUTO && had >= 0 && had < count)
         return had;
     if (key != NULL)
@@ -373,8 +375,8 @@ static uint32_t cause_of(const struct mb_sink *sink, rd_kafka_resp_err_t code)
     case RD_KAFKA_RESP_ERR_INVALID_TIMESTAMP:
     case RD_KAFKA_RESP_ERR_UNSUPPORTED_FOR_MESSAGE_FORMAT:
     case RD_KAFKA_RESP_ERR__INVALID_ARG:
-    case RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION:
         return MB_CAUSE_MESSAGE;
+    case RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION: /* the topic has been deleted under it */
     case RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART:
     case RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC:
     case RD_KAFKA_RESP_ERR_TOPIC_EXCEPTION:
@@ -398,7 +400,7 @@ static const char *result_reason(rd_kafka_resp_err_t code)
     case RD_KAFKA_RESP_ERR_RECORD_LIST_TOO_LARGE:
         return "too-large";
     case RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION:
-        return "partition";
+        return "missing";
     case RD_KAFKA_RESP_ERR_INVALID_RECORD:
     case RD_KAFKA_RESP_ERR_INVALID_MSG:
     case RD_KAFKA_RESP_ERR_INVALID_TIMESTAMP:
@@ -409,6 +411,14 @@ static const char *result_reason(rd_kafka_resp_err_t code)
     default:
         return kafka_reason_of(code);
     }
+}
+
+/* The rule `preserve` leaves a record without a place. */
+static void unfit_fill(struct mb_completion *completion)
+{
+    completion->cause = MB_CAUSE_MESSAGE;
+    completion->reason = "partition";
+    completion->text = "the topic has no partition of the number that the record had";
 }
 
 /*
@@ -448,6 +458,8 @@ static size_t reports_read(struct mb_sink *sink, struct mb_completion *completio
         struct slot *slot = reports[i]->_private;
 
         completion_fill(sink, &completions[i], slot->sequence, reports[i]->err);
+        if (slot->unfit && reports[i]->err == RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION)
+            unfit_fill(&completions[i]);
         if (reports[i]->err == RD_KAFKA_RESP_ERR_NO_ERROR) {
             completions[i].partition = reports[i]->partition;
             if (reports[i]->offset >= 0) {
@@ -553,6 +565,7 @@ static enum mb_status send_one(struct mb_sink *sink, const struct mb_outgoing *i
     rd_kafka_topic_t *topic;
     rd_kafka_resp_err_t code;
     struct slot *slot;
+    bool unfit;
 
     if (sink->failed_count == FAILED_MAX)
         return MB_AGAIN;
@@ -569,15 +582,19 @@ static enum mb_status send_one(struct mb_sink *sink, const struct mb_outgoing *i
     }
     slot->sequence = item->sequence;
     slot->message = item->message;
+    slot->unfit = false;
     code = produce(sink, topic, slot, &outgoing);
     if (code == RD_KAFKA_RESP_ERR_NO_ERROR) {
         sink->in_flight++;
         return MB_OK;
     }
+    unfit = slot->unfit && code == RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION;
     slot_give(sink, slot);
     if (code == RD_KAFKA_RESP_ERR__QUEUE_FULL || code == RD_KAFKA_RESP_ERR__FATAL)
         return MB_AGAIN;
     refuse(sink, item->sequence, code);
+    if (unfit)
+        unfit_fill(&sink->failed[sink->failed_count - 1]);
     return MB_OK;
 }
 
