@@ -172,8 +172,10 @@ def targets(report):
         yield (f"peak RSS with a backlog of {rss['messages']:,}: {rss['rss_mib']:.1f} MiB, at most "
                f"{RSS_MAX_MIB}"), rss["rss_mib"] <= RSS_MAX_MIB
     if core := report.get("core"):
-        yield (f"core alone: {core['wall_ns']:.0f} ns and {core['instructions']:.0f} instructions "
-               f"a message, at most {CORE_MAX_NS} ns"), core["wall_ns"] <= CORE_MAX_NS
+        # By processor time: what else the machine does is not the core's cost.
+        yield (f"core alone: {core['cpu_ns']:.0f} ns of processor time ({core['wall_ns']:.0f} ns by "
+               f"the clock) and {core['instructions']:.0f} instructions a message, at most "
+               f"{CORE_MAX_NS} ns"), core["cpu_ns"] <= CORE_MAX_NS
 
 
 def machine():
