@@ -88,6 +88,7 @@ static void run_members(struct contract *contract, struct options *options, stru
         check_fail(check, "the second instance got no message");
     for (size_t i = 0; i < of_b->count && of_a->count < SEQUENCES_MAX; i++)
         of_a->numbers[of_a->count++] = of_b->numbers[i];
+    source_commit(&pair->a);
     source_close(&pair->a);
     fill(options, 2 * COUNT, COUNT);
     of_b->count = 0;
