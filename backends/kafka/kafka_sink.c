@@ -369,7 +369,6 @@ static uint32_t cause_of(const struct mb_sink *sink, rd_kafka_resp_err_t code)
         return MB_CAUSE_NONE;
     case RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE:
     case RD_KAFKA_RESP_ERR_RECORD_LIST_TOO_LARGE:
-    case RD_KAFKA_RESP_ERR_INVALID_MSG:
     case RD_KAFKA_RESP_ERR_INVALID_MSG_SIZE:
     case RD_KAFKA_RESP_ERR_INVALID_RECORD:
     case RD_KAFKA_RESP_ERR_INVALID_TIMESTAMP:
@@ -388,7 +387,8 @@ static uint32_t cause_of(const struct mb_sink *sink, rd_kafka_resp_err_t code)
         return MB_CAUSE_CONNECTION;
     default:
         /* Authorisation, policies, quotas, too few replicas: it is the destination's state, and
-         * waiting is never wrong where no message was refused for what it is. */
+         * waiting is never wrong where no message was refused for what it is. INVALID_MSG too: a
+         * checksum that is wrong was damaged on the way. */
         return MB_CAUSE_DESTINATION;
     }
 }
@@ -402,9 +402,10 @@ static const char *result_reason(rd_kafka_resp_err_t code)
     case RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION:
         return "missing";
     case RD_KAFKA_RESP_ERR_INVALID_RECORD:
-    case RD_KAFKA_RESP_ERR_INVALID_MSG:
     case RD_KAFKA_RESP_ERR_INVALID_TIMESTAMP:
         return "invalid";
+    case RD_KAFKA_RESP_ERR_INVALID_MSG:
+        return "damaged";
     case RD_KAFKA_RESP_ERR_NOT_ENOUGH_REPLICAS:
     case RD_KAFKA_RESP_ERR_NOT_ENOUGH_REPLICAS_AFTER_APPEND:
         return "replicas";
