@@ -9,6 +9,9 @@ from support.config import config, kafka_endpoint
 
 PARTITIONS = 7
 BEGIN_MS = 1_600_000_000_000
+# librdkafka takes 0 for "now", so no bridge on it can write the first millisecond of 1970: it
+# becomes the second (docs/fidelity.md). All else is equal to the bit.
+EARLIEST_MS = 1
 
 
 def _records(dice, number):
@@ -30,7 +33,7 @@ def _records(dice, number):
                                                  ("mbridge.meta", b"not ours")]},
         {"key": b"many", "value": b"v", "headers": [(f"h{n}", b"%d" % n) for n in range(300)]},
         {"key": b"large", "value": dice.randbytes(700_000)},
-        {"key": b"t", "value": b"epoch", "timestamp_ms": 0},
+        {"key": b"t", "value": b"epoch", "timestamp_ms": 0},  # see EARLIEST_MS
         {"key": b"t", "value": b"one", "timestamp_ms": 1},
     ]
     for index in range(number):
@@ -52,11 +55,12 @@ def _records(dice, number):
     return shapes
 
 
-def _by_partition(records):
+def _by_partition(records, earliest_ms=0):
     held = {}
     for record in records:
         held.setdefault(record.partition, []).append(
-            (record.key, record.value, list(record.headers), record.timestamp))
+            (record.key, record.value, list(record.headers),
+             max(record.timestamp, earliest_ms)))
     return held
 
 
@@ -80,7 +84,7 @@ def test_records_are_the_same_on_the_other_broker(versions, brokers, fresh, tmp_
     sent = _records(dice, 3000)
     produce(origin.bootstrap, topic, sent)
     bridge = _mirror(origin, mirror, topic, fresh, tmp_path, ending)
-    source = _by_partition(read_topic(origin.bootstrap, topic, len(sent)))
+    source = _by_partition(read_topic(origin.bootstrap, topic, len(sent)), EARLIEST_MS)
     destination = _by_partition(read_topic(mirror.bootstrap, topic, len(sent)))
     _assert_same(source, destination)
     assert bridge.run.last_counters().total("delivered") == len(sent)
