@@ -227,11 +227,17 @@ enum mb_status amqp_client_service(struct amqp_client *client, struct mb_error *
     enum mb_status status;
 
     if (client->heartbeat_ms > 0) {
-        /* Input that we left in the socket says nothing about the peer. */
-        if (!client->unread && now - client->received_ms >= 2 * client->heartbeat_ms)
-            return amqp_client_fail(client, err, "heartbeat",
-                                    "nothing came for two heartbeats: the broker is taken to be "
-                                    "dead");
+        /* Input that we left in the socket says nothing about the peer, and what came while the
+         * lane was held up counts. */
+        if (!client->unread && now - client->received_ms >= 2 * client->heartbeat_ms) {
+            status = amqp_client_read(client, err);
+            if (status == MB_DISCONNECTED)
+                return status;
+            if (status == MB_AGAIN && !client->unread)
+                return amqp_client_fail(client, err, "heartbeat",
+                                        "nothing came for two heartbeats: the broker is taken to "
+                                        "be dead");
+        }
         if (now - client->sent_ms >= client->heartbeat_ms / 2 &&
             client->out_start == client->out_end) {
             struct amqp_writer writer = amqp_client_writer(client);
@@ -257,12 +263,14 @@ void amqp_client_fds(const struct amqp_client *client, struct mb_wait *wait)
         wait->fds[at].revents = 0;
     }
     if (client->heartbeat_ms > 0) {
-        int64_t deadline = client->sent_ms + client->heartbeat_ms / 2;
+        int64_t dead_ms = client->received_ms + 2 * client->heartbeat_ms;
+        int64_t deadline = INT64_MAX;
 
-        if (client->out_start != client->out_end) /* nothing can be sent: only the peer's counts */
-            deadline = client->received_ms + 2 * client->heartbeat_ms;
-        if (!client->unread && client->received_ms + 2 * client->heartbeat_ms < deadline)
-            deadline = client->received_ms + 2 * client->heartbeat_ms;
+        /* Ours waits behind what cannot be written; the peer's counts while the socket is empty. */
+        if (client->out_start == client->out_end)
+            deadline = client->sent_ms + client->heartbeat_ms / 2;
+        if (!client->unread && dead_ms < deadline)
+            deadline = dead_ms;
         if (deadline < wait->deadline_ms)
             wait->deadline_ms = deadline;
     }

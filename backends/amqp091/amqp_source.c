@@ -284,6 +284,7 @@ static void announce(struct mb_source *source)
 static enum mb_status source_service(struct mb_source *source, struct mb_error *err)
 {
     struct amqp_client *client = source->client;
+    int64_t received_ms;
     enum mb_status status;
 
     if (!source->announced)
@@ -298,7 +299,10 @@ static enum mb_status source_service(struct mb_source *source, struct mb_error *
         source->more = source->more || status == MB_OK;
     }
     source->polled = false;
-    return amqp_client_service(client, err);
+    received_ms = client->received_ms;
+    status = amqp_client_service(client, err);
+    source->more = source->more || client->received_ms != received_ms;
+    return status;
 }
 
 static void source_close(struct mb_source *source)
