@@ -1,43 +1,78 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "core/router/destination.h"
 
-#define STREAMS_MAX 4096u
+#include <stdlib.h>
 
-struct partitions {
-    int32_t count;
-    bool is_log;
+#define STREAMS_MAX       4096u
+#define CONFIGURATION_MAX 32u
+
+/* What a destination takes from the streams that feed it. */
+struct likeness {
+    struct mb_pair pairs[CONFIGURATION_MAX];
+    uint32_t pairs_count;
+    int32_t partitions_count;
+    bool same_platform; /* the words of the configuration mean the same on both sides */
+    bool is_begun;
 };
 
-static void count_partitions(void *context, const struct mb_stream_record *record)
+static void likeness_release(struct likeness *likeness)
 {
-    struct partitions *partitions = context;
-
-    if (record->kind == MB_STREAM_LOG && record->partitions_count > partitions->count)
-        partitions->count = record->partitions_count;
-    partitions->is_log = record->kind == MB_STREAM_LOG;
+    for (uint32_t i = 0; i < likeness->pairs_count; i++) {
+        free((void *)(uintptr_t)likeness->pairs[i].name);
+        free((void *)(uintptr_t)likeness->pairs[i].value);
+    }
+    likeness->pairs_count = 0;
 }
 
-/* The partition count of the model's streams; 0 where it has none or cannot be asked: then the
- * destination's own default is right. */
-static int32_t partitions_of(const struct mb_config_stream *model,
-                             const struct mb_open_params *params)
+/* Of several streams the first one decides on the configuration, and the largest on partitions. */
+static void likeness_take(void *context, const struct mb_stream_record *record)
 {
-    struct partitions partitions = {0};
+    struct likeness *likeness = context;
+    uint32_t count =
+        likeness->same_platform && !likeness->is_begun ? record->configuration_count : 0;
+
+    if (record->kind != MB_STREAM_LOG)
+        return;
+    likeness->is_begun = true;
+    if (record->partitions_count > likeness->partitions_count)
+        likeness->partitions_count = record->partitions_count;
+    for (uint32_t i = 0; i < count && i < CONFIGURATION_MAX; i++) {
+        char *name = strdup(record->configuration[i].name);
+        char *value = strdup(record->configuration[i].value);
+
+        likeness->pairs[likeness->pairs_count++] = (struct mb_pair){name, value};
+        if (name == NULL || value == NULL) {
+            likeness_release(likeness);
+            return;
+        }
+    }
+}
+
+/* What the options do not say is as at the source; where that cannot be asked, the destination's
+ * own default is right. */
+static void take_after(struct likeness *likeness, const struct mb_config_stream *model,
+                       const struct mb_open_params *params, struct mb_stream_record *wanted)
+{
     struct mb_error err;
 
-    if (mb_source_describe(model, params, NULL, count_partitions, &partitions, &err) != MB_OK)
-        return 0;
-    return partitions.count;
+    if (mb_source_describe(model, params, NULL, likeness_take, likeness, &err) != MB_OK)
+        return;
+    if (wanted->partitions_count == 0)
+        wanted->partitions_count = likeness->partitions_count;
+    if (wanted->configuration_count == 0) {
+        wanted->configuration = likeness->pairs;
+        wanted->configuration_count = likeness->pairs_count;
+    }
 }
 
-static enum mb_status ensure_with(const struct mb_describe_ops *ops,
-                                  struct mb_describer *describer, struct mb_stream_record *wanted,
+static enum mb_status ensure_with(const struct mb_describe_ops *ops, struct mb_describer *describer,
+                                  struct mb_stream_record *wanted, struct likeness *likeness,
                                   const struct mb_config_stream *model,
-                                  const struct mb_open_params *params, struct mb_error *err)
+                                  const struct mb_open_params *params, bool *ret_created,
+                                  struct mb_error *err)
 {
     struct mb_stream_record found = {.struct_size = sizeof found};
-    enum mb_status status =
-        ops->describe(describer, wanted->kind, wanted->name, NULL, &found, err);
+    enum mb_status status = ops->describe(describer, wanted->kind, wanted->name, NULL, &found, err);
 
     if (status == MB_OK) {
         ops->clear(describer, &found);
@@ -45,53 +80,75 @@ static enum mb_status ensure_with(const struct mb_describe_ops *ops,
     }
     if (status != MB_NOT_FOUND)
         return status;
-    if (wanted->kind == MB_STREAM_LOG && wanted->partitions_count == 0 && model != NULL)
-        wanted->partitions_count = partitions_of(model, params);
-    return ops->ensure(describer, wanted, err);
+    if (wanted->kind == MB_STREAM_LOG && model != NULL)
+        take_after(likeness, model, params, wanted);
+    status = ops->ensure(describer, wanted, err);
+    *ret_created = status == MB_OK;
+    return status;
+}
+
+static bool names_one(const struct mb_config_stream *sink, const struct mb_open_params *params,
+                      struct mb_stream_record *ret_wanted)
+{
+    const struct mb_backend *backend = sink->endpoint->backend;
+
+    *ret_wanted = (struct mb_stream_record){
+        .struct_size = sizeof *ret_wanted, .depth_messages = -1, .size_max_bytes = -1};
+    /* What only messages can name is not made from their data. */
+    return backend->describe != NULL && backend->describe->ensure != NULL &&
+           backend->stream != NULL &&
+           backend->stream(params->endpoint, MB_ROLE_SINK, params->options, params, 0,
+                           ret_wanted) == MB_OK &&
+           ret_wanted->kind != MB_STREAM_EXCHANGE && strstr(ret_wanted->name, "${") == NULL;
+}
+
+bool mb_destination_is_made(const struct mb_config_stream *sink,
+                            const struct mb_open_params *params)
+{
+    struct mb_stream_record wanted;
+
+    return sink->create && names_one(sink, params, &wanted);
 }
 
 enum mb_status mb_destination_ensure(const struct mb_config_stream *sink,
                                      const struct mb_open_params *params,
-                                     const struct mb_config_stream *model, struct mb_error *err)
+                                     const struct mb_config_stream *model, bool *ret_created,
+                                     struct mb_error *err)
 {
-    const struct mb_backend *backend = sink->endpoint->backend;
-    const struct mb_describe_ops *ops = backend->describe;
-    struct mb_stream_record wanted = {.struct_size = sizeof wanted, .depth_messages = -1,
-                                      .size_max_bytes = -1};
+    const struct mb_describe_ops *ops = sink->endpoint->backend->describe;
+    struct likeness likeness = {0};
+    struct mb_stream_record wanted;
     struct mb_describer *describer = NULL;
     enum mb_status status;
 
-    if (ops == NULL || ops->ensure == NULL || backend->stream == NULL)
+    *ret_created = false;
+    if (!names_one(sink, params, &wanted))
         return MB_OK;
-    if (backend->stream(params->endpoint, MB_ROLE_SINK, params->options, params, 0, &wanted) !=
-            MB_OK ||
-        wanted.kind == MB_STREAM_EXCHANGE || strstr(wanted.name, "${") != NULL)
-        return MB_OK; /* what only messages can name is not made from their data */
     status = ops->open(params, &describer, err);
     if (status != MB_OK)
         return status;
-    status = ensure_with(ops, describer, &wanted, model, params, err);
+    likeness.same_platform = model != NULL && model->endpoint->backend == sink->endpoint->backend;
+    status = ensure_with(ops, describer, &wanted, &likeness, model, params, ret_created, err);
+    likeness_release(&likeness);
     ops->close(describer);
     return status;
 }
 
-static enum mb_status describe_all(const struct mb_backend *backend,
-                                   const struct mb_open_params *params, const char *group,
-                                   struct mb_describer *describer,
-                                   void (*each)(void *context,
-                                                const struct mb_stream_record *record),
-                                   void *context, struct mb_error *err)
+static enum mb_status
+describe_all(const struct mb_backend *backend, const struct mb_open_params *params,
+             const char *group, struct mb_describer *describer,
+             void (*each)(void *context, const struct mb_stream_record *record), void *context,
+             struct mb_error *err)
 {
     for (size_t i = 0; i < STREAMS_MAX; i++) {
         struct mb_stream_record named = {.struct_size = sizeof named};
         struct mb_stream_record found = {.struct_size = sizeof found, .depth_messages = -1};
         enum mb_status status;
 
-        if (backend->stream(params->endpoint, MB_ROLE_SOURCE, params->options, params, i,
-                            &named) != MB_OK)
+        if (backend->stream(params->endpoint, MB_ROLE_SOURCE, params->options, params, i, &named) !=
+            MB_OK)
             return MB_OK;
-        status =
-            backend->describe->describe(describer, named.kind, named.name, group, &found, err);
+        status = backend->describe->describe(describer, named.kind, named.name, group, &found, err);
         if (status != MB_OK)
             return status;
         each(context, &found);

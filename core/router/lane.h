@@ -41,6 +41,7 @@ struct mb_outlet {
     bool templated;
     bool dirty;   /* sent since the last flush */
     bool refused; /* a completion in this phase said DESTINATION or CONNECTION */
+    bool missing; /* one said that the destination is gone: it is made again before the retry */
     enum mb_outlet_phase phase;
     uint32_t names_index; /* templated: its place in an entry's names */
     uint32_t opens_seen;

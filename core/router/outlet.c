@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "core/base/clock.h"
 #include "core/router/dead_letter.h"
+#include "core/router/destination.h"
 #include "core/router/lane.h"
 
 #include <stdlib.h>
@@ -202,6 +203,8 @@ static void refused(struct mb_lane *lane, struct mb_outlet *outlet, struct mb_en
         mb_port_note(&outlet->port, false, &err);
     }
     outlet->refused = true;
+    if (!outlet->missing && (strcmp(reason, "missing") == 0 || strcmp(reason, "unroutable") == 0))
+        outlet->missing = mb_destination_is_made(outlet->port.stream, &outlet->port.params);
 }
 
 /* false: the sink broke the contract. */
@@ -252,11 +255,23 @@ static void outlet_lost(struct mb_lane *lane, struct mb_outlet *outlet, int64_t 
                                           !outlet->is_dead_letter);
     outlet->phase = MB_OUTLET_FLOWING;
     outlet->refused = false;
+    outlet->missing = false;
     outlet->dirty = false;
     mb_counters_retry(lane->counters, outlet->port.error.reason[0] != '\0'
                                           ? outlet->port.error.reason
                                           : "connection");
     mb_port_fail(&outlet->port, now_ms);
+}
+
+/* Opening makes a missing destination, so the instance goes, although it works. */
+static void destination_missing(struct mb_lane *lane, struct mb_outlet *outlet, int64_t now_ms)
+{
+    struct mb_error *err = &outlet->port.error;
+
+    mb_error_set(err, MB_DISCONNECTED, MB_CAUSE_DESTINATION, outlet->port.logged_reason,
+                 "the destination is gone");
+    err->retry_after_ms = (uint32_t)mb_backoff_next_ms(&outlet->backoff);
+    outlet_lost(lane, outlet, now_ms);
 }
 
 static void phase_step(struct mb_lane *lane, struct mb_outlet *outlet, int64_t now_ms)
@@ -265,6 +280,10 @@ static void phase_step(struct mb_lane *lane, struct mb_outlet *outlet, int64_t n
 
     if (outlet->phase == MB_OUTLET_FLOWING && outlet->refused)
         outlet->phase = MB_OUTLET_SETTLING;
+    if (outlet->phase == MB_OUTLET_SETTLING && outlet->in_flight == 0 && outlet->missing) {
+        destination_missing(lane, outlet, now_ms);
+        return;
+    }
     if (outlet->phase == MB_OUTLET_SETTLING && outlet->in_flight == 0) {
         outlet->phase = MB_OUTLET_WAITING;
         outlet->resume_ms = now_ms + mb_backoff_next_ms(&outlet->backoff);

@@ -92,7 +92,8 @@ static enum mb_status open_instance(struct mb_port *port)
         return backend->source->open(&port->params, &port->source, &port->error);
     }
     if (port->stream->create) {
-        status = mb_destination_ensure(port->stream, &port->params, port->model, &port->error);
+        status = mb_destination_ensure(port->stream, &port->params, port->model, &port->created,
+                                       &port->error);
         if (status != MB_OK)
             return status;
     }
@@ -138,6 +139,20 @@ static const char *stream_text(const struct mb_port *port)
     return NULL;
 }
 
+/* One that was there before has taken along what it held: that must not pass in silence. */
+static void note_created(struct mb_port *port)
+{
+    bool again = port->opens > 0;
+
+    if (port->created)
+        mb_log(port->env->logger, again ? MB_LOG_WARN : MB_LOG_INFO,
+               again ? "the destination had gone and was created again, empty"
+                     : "the destination was missing and was created",
+               "route", port->route->name, "role", port->what, "endpoint",
+               port->stream->endpoint->name, "stream", stream_text(port), NULL);
+    port->created = false;
+}
+
 void mb_port_note(struct mb_port *port, bool up, const struct mb_error *err)
 {
     const char *endpoint = port->stream->endpoint->name;
@@ -175,6 +190,7 @@ static void open_done(struct mb_job *job)
 {
     struct mb_port *port = (struct mb_port *)((char *)job - offsetof(struct mb_port, job));
 
+    note_created(port);
     if (port->error.status == MB_OK) {
         port->state = MB_PORT_OPEN;
         port->opens++;

@@ -55,6 +55,7 @@ struct mb_port {
     int64_t opened_ms; /* when step saw it open first; 0: not yet */
     bool wanted;      /* open it whenever it is closed */
     bool open_failed; /* the last attempt; its backoff is not begun yet */
+    bool created;     /* the last attempt made the missing destination */
     bool up;          /* as last logged */
     bool ever_logged;
     char logged_reason[MB_REASON_SIZE];
