@@ -11,6 +11,7 @@ from support.pair import Pair
 from support.wait import until
 
 PEAK_KIB = 48 * 1024
+PREFETCH = 2000  # of a queue, by default
 
 
 def _instrumented():
@@ -63,7 +64,7 @@ def test_rabbit_backlog_to_a_kafka_that_stands_still(messages, kafka3, rabbit, f
           detail=bridge.run.tail)
     kafka3.pause()
     try:
-        until(lambda: bridge.run.counters().total("in_flight") >= 5000, 20, "a full window",
+        until(lambda: bridge.run.counters().total("in_flight") >= PREFETCH, 20, "a full window",
               detail=bridge.run.tail)
     finally:
         kafka3.resume()

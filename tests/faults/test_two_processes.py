@@ -17,8 +17,8 @@ def test_a_standby_takes_over_a_queue(kafka, rabbit, fresh, tmp_path, dice, endi
     active.start()
     pair.stream.wait_ended(500, poll=active.check)
     standby.start()
-    standby.run.wait_logged("standby")
-    assert not active.run.logged("standby"), active.run.tail()
+    standby.run.wait_logged("standing by")
+    assert not active.run.logged("standing by"), active.run.tail()
 
     times = []
     for _ in range(2):
@@ -30,7 +30,7 @@ def test_a_standby_takes_over_a_queue(kafka, rabbit, fresh, tmp_path, dice, endi
         times.append(wait_resumed(pair.stream, killed, TAKEOVER_S, standby))
         active, standby = standby, active
         standby.start()
-        standby.run.wait_logged("standby")
+        standby.run.wait_logged("standing by")
     pair.feeder.stop()
     verdict = pair.stream.finish(poll=active.check)
     counts(**columns(verdict), **{"slowest takeover s": f"{max(times):.2f}"})

@@ -2,9 +2,8 @@
 """Faults on the wire, in a random order that the seed repeats; and acknowledgement order."""
 
 import pytest
-from kafka import KafkaAdminClient
 
-from support.clients import produce, publish, read_topic
+from support.clients import committed, produce, publish, read_topic
 from support.config import config
 from support.pair import DIRECTIONS, WINDOW, Pair, columns
 from support.proxy import ProxiedKafka, Proxy
@@ -150,15 +149,6 @@ def test_a_queue_is_acknowledged_only_after_kafka_answered(kafka3, rabbit, fresh
     assert len(read_topic(kafka3.bootstrap, pair.topic, 301)) == 301
 
 
-def _committed(bootstrap, group):
-    admin = KafkaAdminClient(bootstrap_servers=bootstrap)
-    try:
-        offsets = admin.list_group_offsets(group)[group]
-    finally:
-        admin.close()
-    return sum(max(0, entry.offset) for entry in offsets.values())
-
-
 def test_kafka_is_committed_only_after_rabbit_confirmed(kafka3, rabbit, fresh, tmp_path, dice,
                                                         ending):
     group = fresh("group")
@@ -168,14 +158,14 @@ def test_kafka_is_committed_only_after_rabbit_confirmed(kafka3, rabbit, fresh, t
     bridge = ending(pair.bridge())
     bridge.start()
     produce(kafka3.bootstrap, pair.topic, [{"value": b"first"}])
-    until(lambda: _committed(kafka3.bootstrap, group) == 1, 30, "a first commit",
+    until(lambda: committed(kafka3.bootstrap, group) == 1, 30, "a first commit",
           detail=bridge.run.tail)
     rabbit.pause()
     try:
         produce(kafka3.bootstrap, pair.topic, [{"value": b"%d" % n} for n in range(300)])
         _in_flight(bridge, 300)
-        assert _committed(kafka3.bootstrap, group) == 1
+        assert committed(kafka3.bootstrap, group) == 1
     finally:
         rabbit.resume()
-    until(lambda: _committed(kafka3.bootstrap, group) == 301, 60, "all committed", interval=0.2,
+    until(lambda: committed(kafka3.bootstrap, group) == 301, 60, "all committed", interval=0.2,
           detail=bridge.run.tail)

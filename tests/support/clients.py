@@ -144,3 +144,13 @@ def read_topic(bootstrap, topic, number, seconds=30, **options):
     finally:
         consumer.close()
     return records
+
+
+def committed(bootstrap, group):
+    """The sum of the positions that a group has stored."""
+    admin = KafkaAdminClient(bootstrap_servers=bootstrap)
+    try:
+        offsets = admin.list_group_offsets(group)[group]
+    finally:
+        admin.close()
+    return sum(max(0, entry.offset) for entry in offsets.values())

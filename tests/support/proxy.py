@@ -16,6 +16,7 @@ class _Link:
 
     def __init__(self, proxy, client, server):
         self.proxy, self.sockets = proxy, (client, server)
+        self.closed = False
         self.threads = [threading.Thread(target=self._pump, args=ends, daemon=True)
                         for ends in ((client, server, "up"), (server, client, "down"))]
 
@@ -27,22 +28,26 @@ class _Link:
         try:
             while data := source.recv(CHUNK):
                 self.proxy.flowing[way].wait()
+                if self.closed:
+                    return
                 if way in self.proxy.dropping:
                     continue
-                if self.proxy.slice:
-                    for index in range(0, len(data), self.proxy.slice):
-                        target.sendall(data[index:index + self.proxy.slice])
-                else:
-                    target.sendall(data)
-            target.shutdown(socket.SHUT_WR)
+                size = self.proxy.slice or len(data)  # may change meanwhile
+                for index in range(0, len(data), size):
+                    target.sendall(data[index:index + size])
+            if not self.closed:
+                target.shutdown(socket.SHUT_WR)
         except OSError:
             self.close()
 
     def close(self, reset=False):
+        self.closed = True
         for end in self.sockets:
             try:
                 if reset:
                     end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+                    # A thread that reads from it would keep it open.
+                    end.shutdown(socket.SHUT_RD)
                 else:
                     end.shutdown(socket.SHUT_RDWR)
             except OSError:
