@@ -82,6 +82,7 @@ def check_run(program, folder):
     bridge.until(lambda: "not reloaded" in bridge.log, "a refused reload")
     assert 'unknown key' in bridge.log and "line=4" in bridge.log, bridge.log
     assert set(counters(bridge)["routes"]) == {"first", "second"}
+    bridge.until(lambda: counters(bridge)["routes"]["first"]["delivered"] > 0, "a message")
     bridge.signal(signal.SIGTERM)
     assert bridge.end() == 0, bridge.log
     last = json.loads(bridge.out.splitlines()[-1])
