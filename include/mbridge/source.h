@@ -64,7 +64,8 @@ enum mb_outcome {
 /*
  * One acknowledgement. Where the source acknowledges in order (MB_SOURCE_ACKS_IN_ORDER), through
  * covers: every message of (scope, epoch) up to and including token has that outcome, and tokens
- * only grow. Elsewhere each message has its own. A stale epoch never reaches the source.
+ * only grow. Elsewhere each message has its own. The core drops what is of a stale epoch; a source
+ * that is told of one all the same ignores it.
  */
 struct mb_ack {
     uint32_t scope;
@@ -152,8 +153,8 @@ struct mb_source_ops {
      * of fds. Raises events. */
     enum mb_status (*service)(struct mb_source *source, struct mb_error *err);
 
-    /* Writes out pending acknowledgements, leaves the group or cancels, frees all. NULL allowed.
-     * Afterwards no event comes and nothing of the batch's arena is touched. */
+    /* Writes out what ack was told and leaves the group or cancels, in bounded time; frees all. What
+     * has to be stored by commit is the core's to commit before. NULL allowed. Afterwards no event comes and nothing of the batch's arena is touched. */
     void (*close)(struct mb_source *source);
 };
 
