@@ -154,7 +154,8 @@ struct mb_source_ops {
     enum mb_status (*service)(struct mb_source *source, struct mb_error *err);
 
     /* Writes out what ack was told and leaves the group or cancels, in bounded time; frees all. What
-     * has to be stored by commit is the core's to commit before. NULL allowed. Afterwards no event comes and nothing of the batch's arena is touched. */
+     * has to be stored by commit is the core's to commit before. NULL allowed. Afterwards no event
+     * comes and nothing of the batch's arena is touched. */
     void (*close)(struct mb_source *source);
 };
 
