@@ -12,6 +12,7 @@
  *   kafka_group.c       rebalances, acknowledgements, commits
  *   kafka_positions.c   where a partition starts
  *   kafka_sink.c        the producer
+ *   kafka_topics.c      its topics by name
  *   kafka_describe.c    what a topic is, creating one
  *   kafka_map.c         record ↔ envelope, pure
  *
@@ -243,6 +244,21 @@ enum mb_status kafka_map_to_record(const struct mb_message *message, struct mb_t
                                    struct kafka_outgoing *ret_outgoing);
 
 bool kafka_is_from_kafka(const struct mb_message *message);
+
+/* ---- topics of the producer ---- */
+
+struct kafka_topic;
+
+struct kafka_topics {
+    struct kafka_topic *items; /* hash, open addressing */
+    size_t count;
+    size_t size;
+};
+
+/* NULL: the name is none for a topic, memory is out, or there are too many. */
+rd_kafka_topic_t *kafka_topics_get(struct kafka_topics *topics, rd_kafka_t *rk,
+                                   const struct mb_host *host, const char *name);
+void kafka_topics_release(struct kafka_topics *topics, const struct mb_host *host);
 
 /* ---- the consumer ---- */
 

@@ -153,6 +153,37 @@ static rd_kafka_resp_err_t ends_ask(struct mb_describer *describer, const char *
     return code;
 }
 
+static bool is_coordinator_missing(rd_kafka_resp_err_t code)
+{
+    return code == RD_KAFKA_RESP_ERR_NOT_COORDINATOR ||
+           code == RD_KAFKA_RESP_ERR_COORDINATOR_NOT_AVAILABLE ||
+           code == RD_KAFKA_RESP_ERR_COORDINATOR_LOAD_IN_PROGRESS ||
+           code == RD_KAFKA_RESP_ERR__WAIT_COORD || code == RD_KAFKA_RESP_ERR__IN_PROGRESS;
+}
+
+/* The first question about any group makes the broker's own topic of groups: it takes a moment. */
+static rd_kafka_resp_err_t committed_ask(struct mb_describer *describer,
+                                         rd_kafka_topic_partition_list_t *list)
+{
+    const struct mb_host *host = describer->host;
+    int64_t deadline_ms = host->monotonic_ms(host->context) + describer->timeout_ms;
+    rd_kafka_resp_err_t code;
+
+    for (;;) {
+        int64_t left_ms = deadline_ms - host->monotonic_ms(host->context);
+
+        if (left_ms <= 0)
+            return RD_KAFKA_RESP_ERR__TIMED_OUT;
+        kafka_events_serve(&describer->group_client, 0);
+        code = rd_kafka_committed(describer->group_client.rk, list, (int)left_ms);
+        for (int i = 0; code == RD_KAFKA_RESP_ERR_NO_ERROR && i < list->cnt; i++)
+            code = list->elems[i].err;
+        if (!is_coordinator_missing(code))
+            return code;
+        kafka_events_serve(&describer->group_client, COORDINATOR_WAIT_MS);
+    }
+}
+
 /*
  * A client of the group itself asks, without joining it: librdkafka 2.0 crashes when a client that
  * has no group asks through the admin interface and the coordinator is elsewhere by then.
@@ -180,7 +211,7 @@ static enum mb_status group_ask(struct mb_describer *describer, const char *topi
     list = rd_kafka_topic_partition_list_new(count);
     for (int32_t i = 0; i < count; i++)
         rd_kafka_topic_partition_list_add(list, topic, partitions[i].partition);
-    code = rd_kafka_committed(describer->group_client.rk, list, (int)describer->timeout_ms);
+    code = committed_ask(describer, list);
     for (int32_t i = 0; code == RD_KAFKA_RESP_ERR_NO_ERROR && i < count; i++) {
         if (list->elems[i].offset < 0)
             continue;

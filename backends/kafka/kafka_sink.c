@@ -14,7 +14,6 @@
 #define SLOTS_CHUNK       1024u
 #define REPORTS_A_CALL    512u
 #define FAILED_MAX        64u
-#define TOPICS_MAX        65536u
 #define BATCH_BYTES_MAX   1000000
 #define RECORD_OVERHEAD   1024
 #define CONFIG_TIMEOUT_MS 3000u
@@ -34,11 +33,6 @@ struct chunk {
     struct slot slots[SLOTS_CHUNK];
 };
 
-struct topic {
-    char *name;
-    rd_kafka_topic_t *handle;
-};
-
 struct mb_sink {
     struct kafka_client client;
     const struct mb_host *host;
@@ -50,9 +44,7 @@ struct mb_sink {
     uint64_t in_flight;
     struct chunk *chunks;
     struct slot *free;
-    struct topic *topics; /* hash, open addressing */
-    size_t topics_count;
-    size_t topics_size;
+    struct kafka_topics topics;
     struct mb_text scratch;
     rd_kafka_event_t *reports;               /* of which not all have been read */
     struct mb_completion failed[FAILED_MAX]; /* what the library did not take */
@@ -143,77 +135,6 @@ static void slot_give(struct mb_sink *sink, struct slot *slot)
     slot->message = NULL;
     slot->next = sink->free;
     sink->free = slot;
-}
-
-/* ---- topics ---- */
-
-static size_t topic_place(const struct mb_sink *sink, const char *name)
-{
-    uint64_t hash = UINT64_C(0xcbf29ce484222325);
-    size_t at;
-
-    for (const char *c = name; *c != '\0'; c++)
-        hash = (hash ^ (unsigned char)*c) * UINT64_C(0x100000001b3);
-    at = (size_t)(hash ^ hash >> 32) & (sink->topics_size - 1);
-    while (sink->topics[at].name != NULL && strcmp(sink->topics[at].name, name) != 0)
-        at = (at + 1) & (sink->topics_size - 1);
-    return at;
-}
-
-static enum mb_status topics_grow(struct mb_sink *sink)
-{
-    struct topic *old = sink->topics;
-    size_t old_size = sink->topics_size;
-    size_t size = old_size == 0 ? 16 : old_size * 2;
-    struct topic *topics = kafka_alloc(sink->host, size * sizeof *topics);
-
-    if (topics == NULL)
-        return MB_NO_MEMORY;
-    sink->topics = topics;
-    sink->topics_size = size;
-    for (size_t i = 0; i < old_size; i++) {
-        if (old[i].name != NULL)
-            sink->topics[topic_place(sink, old[i].name)] = old[i];
-    }
-    kafka_free(sink->host, old);
-    return MB_OK;
-}
-
-/* NULL: the name is none for a topic, or there are too many. */
-static rd_kafka_topic_t *topic_of(struct mb_sink *sink, const char *name)
-{
-    struct topic *topic;
-
-    if ((sink->topics_count + 1) * 2 > sink->topics_size &&
-        (sink->topics_size >= TOPICS_MAX || topics_grow(sink) != MB_OK))
-        return NULL;
-    topic = &sink->topics[topic_place(sink, name)];
-    if (topic->name != NULL)
-        return topic->handle;
-    topic->handle = rd_kafka_topic_new(sink->client.rk, name, NULL);
-    if (topic->handle == NULL)
-        return NULL;
-    topic->name = kafka_strdup(sink->host, name);
-    if (topic->name == NULL) {
-        rd_kafka_topic_destroy(topic->handle);
-        topic->handle = NULL;
-        return NULL;
-    }
-    sink->topics_count++;
-    return topic->handle;
-}
-
-static void topics_release(struct mb_sink *sink)
-{
-    for (size_t i = 0; i < sink->topics_size; i++) {
-        if (sink->topics[i].name == NULL)
-            continue;
-        rd_kafka_topic_destroy(sink->topics[i].handle);
-        kafka_free(sink->host, sink->topics[i].name);
-    }
-    kafka_free(sink->host, sink->topics);
-    sink->topics = NULL;
-    sink->topics_size = 0;
 }
 
 /* ---- open ---- */
@@ -349,7 +270,7 @@ static void sink_close(struct mb_sink *sink)
         rd_kafka_purge(sink->client.rk, RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_INFLIGHT);
         while ((event = rd_kafka_queue_poll(sink->client.events, 0)) != NULL)
             rd_kafka_event_destroy(event);
-        topics_release(sink);
+        kafka_topics_release(&sink->topics, sink->host);
     }
     kafka_client_release(&sink->client);
     for (struct chunk *chunk = sink->chunks; chunk != NULL; chunk = next) {
@@ -570,7 +491,8 @@ static enum mb_status send_one(struct mb_sink *sink, const struct mb_outgoing *i
 
     if (sink->failed_count == FAILED_MAX)
         return MB_AGAIN;
-    topic = name != NULL ? topic_of(sink, name) : NULL;
+    topic =
+        name != NULL ? kafka_topics_get(&sink->topics, sink->client.rk, sink->host, name) : NULL;
     if (topic == NULL || kafka_map_to_record(item->message, &sink->scratch, &outgoing) != MB_OK) {
         refuse(sink, item->sequence, RD_KAFKA_RESP_ERR__INVALID_ARG);
         return MB_OK;
