@@ -19,8 +19,8 @@
 #define RAW_KEY_SIZE 8u
 #define RAW_SIZE_MAX 65536u
 
-#define RAW_KEY_HEADER "x-opt-mbridge-key" /* where the bridge puts a key that has no other place  \
-                                            */
+/* Where the bridge puts a key that has no other place. */
+#define RAW_KEY_HEADER "x-opt-mbridge-key"
 
 static inline void raw_die(const char *format, ...) __attribute__((format(printf, 1, 2), noreturn));
 
