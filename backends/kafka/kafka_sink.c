@@ -19,7 +19,8 @@
 #define CONFIG_TIMEOUT_MS 3000u
 #define SCRATCH_BYTES_MAX (256u * 1024 * 1024)
 /* How many records go one by one after a batch was too large for the topic. */
-#define ALONE_COUNT 10000u
+#define ALONE_COUNT   10000u
+#define ALONE_WAIT_MS 1
 
 struct slot {
     uint64_t sequence;
@@ -538,6 +539,8 @@ static enum mb_status sink_send(struct mb_sink *sink, const struct mb_outgoing *
         status = send_one(sink, &items[*ret_taken]);
         if (status == MB_OK)
             ++*ret_taken;
+        if (sink->alone_armed)
+            rd_kafka_flush(sink->client.rk, ALONE_WAIT_MS); /* it has nobody to linger for */
     }
     return status;
 }
