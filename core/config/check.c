@@ -2,8 +2,10 @@
 /* What no single row of a table can tell: names, combinations, routes as a whole. */
 #include "core/config/loader.h"
 #include "core/config/secret.h"
+#include "core/router/patterns.h"
 
 #include <ctype.h>
+#include <errno.h>
 #include <stdlib.h>
 
 #define NAME_MAX_SIZE    100
@@ -49,6 +51,9 @@ static void warn_of_settings(struct mb_loader *loader, const struct mb_settings 
             strcmp(setting->texts[0], row->default_text != NULL ? row->default_text : "") != 0)
             mb_loader_warning(loader, setting->line, "%s = %s is unsafe: %s", row->name,
                               setting->texts[0], row->doc);
+        if (row->flags & MB_OPTION_IS_SECRET && mb_secret_unreadable(setting->texts[0]) != NULL)
+            mb_loader_warning(loader, setting->line, "%s: %s cannot be read: %s", row->name,
+                              mb_secret_unreadable(setting->texts[0]), strerror(errno));
         if (row->flags & MB_OPTION_IS_SECRET && mb_secret_is_exposed(setting->texts[0]))
             mb_loader_warning(loader, setting->line,
                               "%s: everybody on this machine can read %s (chmod o-r)", row->name,
@@ -219,6 +224,34 @@ static void check_lanes(struct mb_loader *loader, const struct party *source,
                         route->lanes, source->stream->endpoint->name);
 }
 
+/* A pattern leaves out what `never` forbids; a name that stands there is a mistake. */
+static void check_never(struct mb_loader *loader, const struct mb_config_stream *from)
+{
+    const struct mb_config_endpoint *endpoint = from->endpoint;
+    const struct mb_settings *settings = &from->settings;
+
+    for (size_t i = 0; i < settings->table->count; i++) {
+        const struct mb_option *row = &settings->table->rows[i];
+        const struct mb_setting *setting = &settings->rows[i];
+
+        if (!setting->is_set || !(row->flags & MB_OPTION_NAMES_STREAM))
+            continue;
+        for (size_t k = 0; k < setting->texts_count * endpoint->never_count; k++) {
+            const char *name = setting->texts[k / endpoint->never_count];
+            const char *never = endpoint->never[k % endpoint->never_count];
+
+            if ((row->flags & MB_OPTION_MAY_BE_PATTERN && mb_pattern_is_one(name)) ||
+                !mb_pattern_matches(never, name))
+                continue;
+            mb_loader_error(
+                loader, setting->line,
+                "%s: \"%.200s\" may not be read: endpoint \"%s\" has never = \"%.100s\"", row->name,
+                name, endpoint->name, never);
+            break;
+        }
+    }
+}
+
 static void check_parties(struct mb_loader *loader, const struct mb_config_route *route,
                           const struct mb_settings *settings)
 {
@@ -247,6 +280,7 @@ static void check_parties(struct mb_loader *loader, const struct mb_config_route
     for (size_t k = 0; k < route->from_count && !loader->no_memory; k++) {
         if (party_init(loader, &source, route, &route->from[k], MB_ROLE_SOURCE)) {
             validate(loader, &source, route->name);
+            check_never(loader, &route->from[k]);
             check_lanes(loader, &source, route, mb_settings_line(settings, "lanes"));
         }
         party_release(&source);

@@ -64,12 +64,12 @@ void mb_loader_warning(struct mb_loader *loader, unsigned line, const char *form
 
 bool mb_loader_has_wrong_number(const struct mb_loader *loader, unsigned line)
 {
-    static const char *const begin = "the number ";
+    static const char *const words = ": the number ";
     const struct mb_diagnostics *diagnostics = loader->diagnostics;
 
     for (size_t i = 0; i < diagnostics->count; i++) {
         if (diagnostics->items[i].line == line &&
-            strncmp(diagnostics->items[i].text, begin, strlen(begin)) == 0)
+            strstr(diagnostics->items[i].text, words) != NULL)
             return true;
     }
     return false;

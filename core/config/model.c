@@ -127,6 +127,12 @@ bool mb_loader_check_required(struct mb_loader *loader, const struct mb_settings
             mb_loader_error(loader, settings->line, "%s lacks \"%s\"", owner, row->name);
             is_complete = false;
         }
+        if (row->flags & (MB_OPTION_REQUIRED | MB_OPTION_NAMES_STREAM) &&
+            settings->rows[i].texts_count == 1 && settings->rows[i].texts[0][0] == '\0') {
+            mb_loader_error(loader, settings->rows[i].line, "%s of %s must not be empty", row->name,
+                            owner);
+            is_complete = false;
+        }
         if (!(row->flags & MB_OPTION_NAMES_STREAM))
             continue;
         is_named |=

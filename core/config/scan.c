@@ -28,7 +28,8 @@ struct reader {
     size_t at;
     unsigned line;
     unsigned depth;
-    bool is_lost; /* not of a form that is understood here */
+    struct name name; /* of the setting whose value is read */
+    bool is_lost;     /* not of a form that is understood here */
     bool no_memory;
 };
 
@@ -134,6 +135,11 @@ static void read_string(struct reader *reader)
     step(reader);
 }
 
+static int name_shown(const struct name *name)
+{
+    return name->size > 60 ? 60 : (int)name->size;
+}
+
 /* A number, true or false. */
 static void read_word(struct reader *reader)
 {
@@ -168,13 +174,13 @@ static void read_word(struct reader *reader)
     errno = 0;
     value = strtoll(word, NULL, is_hex ? 16 : 10);
     if (digits >= sizeof word || errno != 0)
-        report(reader, reader->line, "the number %.*s is too large", digits > 60 ? 60 : (int)digits,
-               begin);
+        report(reader, reader->line, "%.*s: the number %.*s is too large",
+               name_shown(&reader->name), reader->name.at, digits > 60 ? 60 : (int)digits, begin);
     else if (!is_long && (value > INT_MAX || value < INT_MIN))
         report(reader, reader->line,
-               "the number %s needs the suffix L (%sL), or a size or duration as a string, such "
-               "as \"2GiB\" or \"90s\"",
-               word, word);
+               "%.*s: the number %s needs the suffix L (%sL), or a size or duration as a string, "
+               "such as \"2GiB\" or \"90s\"",
+               name_shown(&reader->name), reader->name.at, word, word);
 }
 
 static void read_group(struct reader *reader, char closing);
@@ -264,6 +270,7 @@ static void read_setting(struct reader *reader, struct names *names)
     }
     step(reader);
     before = remember(reader, names, &name);
+    reader->name = name;
     read_value(reader);
     if (reader->is_lost)
         return;

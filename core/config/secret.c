@@ -23,6 +23,13 @@ bool mb_secret_is_reference(const char *text)
            behind(text, "credential:") != NULL;
 }
 
+const char *mb_secret_unreadable(const char *text)
+{
+    const char *path = behind(text, "file:");
+
+    return path != NULL && access(path, R_OK) != 0 ? path : NULL;
+}
+
 bool mb_secret_is_exposed(const char *text)
 {
     const char *path = behind(text, "file:");

@@ -15,6 +15,9 @@ void mb_secret_destroy(char *secret); /* overwrites; NULL allowed */
 bool mb_secret_is_reference(const char *text);
 
 /* Whether it names a file that everybody on the machine may read. */
+/* The file that a reference names, if it cannot be read (now); else NULL. */
+const char *mb_secret_unreadable(const char *text);
+
 bool mb_secret_is_exposed(const char *text);
 
 #endif

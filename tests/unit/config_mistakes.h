@@ -69,6 +69,8 @@ static const struct mistake mistakes[] = {
      "brokers is not valid UTF-8"},
     {ENDPOINT, "e21 = { backend = \"fake\"; brokers = \"b\"; password = 5; };",
      "password must be a string"},
+    {ENDPOINT, "e22 = { backend = \"fake\"; brokers = \"\"; };",
+     "brokers of endpoint \"e22\" must not be empty"},
     {ENDPOINT, "f = { backend = \"fake\"; brokers = \"b\"; };", "\"f\" was set before, in line"},
 
     {FROM, "topik = \"x\";", "unknown key \"topik\" in from of route"},
@@ -76,7 +78,7 @@ static const struct mistake mistakes[] = {
     {FROM, "start = \"2026-02-30T00:00:00Z\";", "start must be \"earliest\""},
     {FROM, "prefetch = 0;", "prefetch must be between 1 and 1000, not 0"},
     {FROM, "prefetch = -1;", "prefetch must be between 1 and 1000, not -1"},
-    {FROM, "prefetch = 3000000000;", "the number 3000000000 needs the suffix L"},
+    {FROM, "prefetch = 3000000000;", "prefetch: the number 3000000000 needs the suffix L"},
     {FROM, "prefetch = 4294967297;", "the number 4294967297 needs the suffix L"},
     {FROM, "prefetch = 0xFFFFFFFF;", "the number 0xFFFFFFFF needs the suffix L"},
     {FROM, "prefetch = 3000000000L;", "prefetch must be between 1 and 1000, not 3000000000"},
@@ -177,6 +179,18 @@ static const struct mistake mistakes[] = {
      "{ name = \"a/b\"; from = { endpoint = \"f\"; topic = \"in\"; }; to = { endpoint = "
      "\"f\"; topic = \"o\"; }; }",
      "the name of a route \"a/b\""},
+    {WHOLE,
+     "{ name = \"w11\"; from = { endpoint = \"n\"; topic = \"pii.users\"; }; to = { endpoint = "
+     "\"f\"; topic = \"o\"; }; }",
+     "topic: \"pii.users\" may not be read: endpoint \"n\" has never = \"^pii\\..*\""},
+    {WHOLE,
+     "{ name = \"w12\"; from = { endpoint = \"n\"; topics = ( \"a\", \"^pii.*\", \"secret\" ); }; "
+     "to = { endpoint = \"f\"; topic = \"o\"; }; }",
+     "topics: \"secret\" may not be read"},
+    {WHOLE,
+     "{ name = \"w13\"; from = { endpoint = \"f\"; topic = \"\"; }; to = { endpoint = \"f\"; "
+     "topic = \"o\"; }; }",
+     "topic must not be empty"},
     {WHOLE, "11", "a route must be a group"},
 };
 

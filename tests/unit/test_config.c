@@ -137,6 +137,8 @@ static char *write_config(size_t first, size_t last, unsigned *lines)
     }
     line(&writer, "}; endpoints = { f = { backend = \"fake\"; brokers = \"b\"; };");
     line(&writer, "r = { backend = \"reader\"; brokers = \"b\"; };");
+    line(&writer, "n = { backend = \"fake\"; brokers = \"b\"; never = ( \"^pii\\\\..*\", "
+                  "\"secret\" ); };");
     for (size_t i = first; i < last; i++) {
         if (mistakes[i].place == ENDPOINT) {
             lines[i] = writer.line;
@@ -206,7 +208,7 @@ static void all_mistakes_are_found_at_once(void **state)
 static const char good[] =
     "bridge = { name = \"shop\"; log_level = \"debug\"; stop_timeout = \"3s\"; };\n"
     "endpoints = {\n"
-    "  f = { backend = \"fake\"; brokers = \"a:1,b:2\"; password = \"file:/none\";\n"
+    "  f = { backend = \"fake\"; brokers = \"a:1,b:2\"; password = \"credential:none\";\n"
     "        tls = { ca = \"/ca.pem\"; }; properties = { a = 1; b = \"x\"; c = true; };\n"
     "        never = ( \"^pii\\\\..*\" ); identity = \"here\"; };\n"
     "  g = { backend = \"fake\"; brokers = \"c\"; tls = true; properties = ( \"a=b\" ); };\n"
