@@ -9,7 +9,9 @@ from support.wait import until
 RECOVER_S = 45
 
 
-@pytest.mark.parametrize("rounds", [1, pytest.param(5, marks=pytest.mark.long)])
+@pytest.mark.parametrize("kafka, rounds", [
+    ("4.3.1", 1), *[pytest.param(version, 5, marks=pytest.mark.long)
+                    for version in ("3.9.1", "4.3.1")]], indirect=["kafka"])
 @pytest.mark.parametrize("side", ["kafka", "rabbit"])
 @pytest.mark.parametrize("direction", DIRECTIONS)
 def test_broker_killed_under_load(direction, side, rounds, kafka, rabbit, fresh, tmp_path, dice,

@@ -24,7 +24,7 @@ def only_as_released():
         pytest.skip("a sanitizer's own memory is not the bridge's")
 
 
-@pytest.mark.parametrize("messages", [200_000, pytest.param(1_000_000, marks=pytest.mark.long)])
+@pytest.mark.parametrize("messages", [100_000, pytest.param(1_000_000, marks=pytest.mark.long)])
 def test_kafka_backlog_to_a_slower_rabbit(messages, kafka3, rabbit, fresh, tmp_path, dice, ending,
                                           counts):
     pair = ending(Pair("to_rabbit", kafka3, rabbit, fresh, tmp_path, dice, live=False))
@@ -50,7 +50,7 @@ def test_kafka_backlog_to_a_slower_rabbit(messages, kafka3, rabbit, fresh, tmp_p
     assert peak <= PEAK_KIB
 
 
-@pytest.mark.parametrize("messages", [60_000, pytest.param(300_000, marks=pytest.mark.long)])
+@pytest.mark.parametrize("messages", [30_000, pytest.param(300_000, marks=pytest.mark.long)])
 def test_rabbit_backlog_to_a_kafka_that_stands_still(messages, kafka3, rabbit, fresh, tmp_path,
                                                      dice, ending, counts):
     """Frozen for a while, then slow: the window has to fill and hold."""

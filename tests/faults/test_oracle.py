@@ -40,10 +40,12 @@ class PythonBridge:
             self._run.kill()
 
 
-@pytest.mark.parametrize("direction", ["to_rabbit", "to_kafka"])
-@pytest.mark.parametrize("ack", ["after", "early"])
+@pytest.mark.parametrize("ack, direction", [
+    ("after", "to_rabbit"), ("early", "to_kafka"),
+    *[pytest.param(*case, marks=pytest.mark.long)
+      for case in (("after", "to_kafka"), ("early", "to_rabbit"))]])
 def test_the_oracle_tells_a_right_bridge_from_one_that_acks_early(
-        direction, ack, kafka3, rabbit, tmp_path, fresh, dice, ending, counts):
+        ack, direction, kafka3, rabbit, tmp_path, fresh, dice, ending, counts):
     topic, queue = fresh("topic"), fresh("queue")
     create_topic(kafka3.bootstrap, topic, partitions=4)
     declare_queue(rabbit.uri, queue)

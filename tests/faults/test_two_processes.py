@@ -3,6 +3,8 @@
 
 import time
 
+import pytest
+
 from support.pair import STRAGGLERS_S, WINDOW, Pair, columns, wait_resumed
 from support.wait import until
 
@@ -10,8 +12,8 @@ TAKEOVER_S = 10.0
 HANDOVER_S = 12.0
 
 
-def test_a_standby_takes_over_a_queue(kafka, rabbit, fresh, tmp_path, dice, ending, counts):
-    pair = ending(Pair("to_kafka", kafka, rabbit, fresh, tmp_path, dice, rate=2500))
+def test_a_standby_takes_over_a_queue(kafka3, rabbit, fresh, tmp_path, dice, ending, counts):
+    pair = ending(Pair("to_kafka", kafka3, rabbit, fresh, tmp_path, dice, rate=2500))
     active, standby = ending(pair.bridge("first")), ending(pair.bridge("second"))
     pair.feeder.start()
     active.start()
@@ -46,6 +48,8 @@ def _both_take(first, second):
     return busy
 
 
+@pytest.mark.parametrize("kafka", [pytest.param("3.9.1", marks=pytest.mark.long), "4.3.1"],
+                         indirect=True)
 def test_two_share_a_topic_and_one_leaves_in_order(kafka, rabbit, fresh, tmp_path, dice, ending,
                                                    counts):
     pair = ending(Pair("to_rabbit", kafka, rabbit, fresh, tmp_path, dice, rate=2500))
