@@ -130,6 +130,7 @@ struct kafka_client {
     bool probing;             /* a question is out that any broker's answer ends the outage with */
     bool failed;              /* this client is of no use any more: failure says why */
     int64_t probe_at_ms;
+    uint32_t fenced_retry_ms;     /* how long not to come back by a name that another one took */
     atomic_int certificate_fault; /* why the last one was refused: an X.509 code, or 0 */
     uint32_t cause_rank;          /* how much `cause` tells; 0: nothing known */
     struct mb_error cause;

@@ -64,7 +64,7 @@ static void log_cb(const rd_kafka_t *rk, int level, const char *facility, const 
     enum mb_log_level to = MB_LOG_DEBUG;
     char line[1024];
 
-    if (level <= LOG_CRIT)
+    if (level <= LOG_CRIT && strcmp(facility, "FATAL") != 0)
         to = MB_LOG_ERROR;
     else if (level == LOG_ERR && strcmp(facility, "FAIL") != 0 && strcmp(facility, "ERROR") != 0 &&
              strcmp(facility, "SSLCERTVRFY") != 0)
@@ -147,6 +147,11 @@ void kafka_client_fail(struct kafka_client *client, const char *reason, const ch
     va_start(args, format);
     vsnprintf(client->failure.text, sizeof client->failure.text, format, args);
     va_end(args);
+    if (strcmp(reason, "fenced") == 0) {
+        snprintf(client->failure.text, sizeof client->failure.text,
+                 "another member of the group goes by the same instance name");
+        client->failure.retry_after_ms = client->fenced_retry_ms;
+    }
 }
 
 enum mb_status kafka_client_failure(const struct kafka_client *client, struct mb_error *err)

@@ -10,6 +10,7 @@
 #define CARRY_BYTES_MAX   (8u * 1024 * 1024)
 #define SERVE_INTERVAL_MS 500
 #define CLOSE_TIMEOUT_MS  3000
+#define FENCED_RETRY_MS   10000
 
 static const struct {
     const char *name;
@@ -48,6 +49,7 @@ static enum mb_status take_instance(struct mb_source *source, const struct mb_op
         return MB_OK;
     if (strcmp(instance, "auto") != 0) {
         snprintf(name, sizeof name, "%.200s-%u", instance, params->lane);
+        source->client.fenced_retry_ms = FENCED_RETRY_MS;
         return kafka_property_set(conf, "group.instance.id", name, err);
     }
     if (kafka_slot_take(source->client.endpoint->brokers, source->group, &source->slot) != MB_OK)
