@@ -67,3 +67,25 @@ def test_stopped_in_order_under_load(direction, rounds, messages, kafka, rabbit,
         assert run.last_counters().total("in_flight") == 0
     delivered = sum(run.last_counters().total("delivered") for run in bridge.runs)
     assert delivered == verdict.arrived
+
+
+@pytest.mark.parametrize("rounds, messages", _sizes((3, 40_000), (20, 200_000)))
+@pytest.mark.parametrize("stop", ["kill", "terminate"])
+@pytest.mark.parametrize("direction", DIRECTIONS)
+def test_ended_with_a_full_window(direction, stop, rounds, messages, kafka3, rabbit, fresh,
+                                  tmp_path, dice, ending, counts):
+    """A backlog keeps the window as full as it gets."""
+    pair = ending(Pair(direction, kafka3, rabbit, fresh, tmp_path, dice, count=messages, rate=0))
+    bridge = ending(pair.bridge())
+    pair.feeder.start().wait(240)
+    for _ in range(rounds):
+        bridge.start()
+        target = pair.stream.ended + dice.randrange(messages // (2 * rounds))
+        pair.stream.wait_ended(target, poll=bridge.check)
+        bridge.ready()
+        assert getattr(bridge.run, stop)() in (None, 0), bridge.run.tail()
+        pair.stream.fault()
+    bridge.start()
+    verdict = pair.stream.finish(poll=bridge.check)
+    counts(rounds=rounds, **columns(verdict))
+    verdict.assert_kept(duplicates_max=rounds * WINDOW if stop == "kill" else 0)
