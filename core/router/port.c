@@ -78,8 +78,8 @@ static enum mb_status open_instance(struct mb_port *port)
     status = mb_settings_apply(&port->stream->endpoint->settings, true, &port->endpoint_applied,
                                &port->error);
     if (status == MB_OK)
-        status = mb_settings_apply(&port->stream->settings, true, &port->options_applied,
-                                   &port->error);
+        status =
+            mb_settings_apply(&port->stream->settings, true, &port->options_applied, &port->error);
     if (status != MB_OK)
         return status;
     port->params.endpoint = mb_applied_struct(port->endpoint_applied);
@@ -167,8 +167,7 @@ void mb_port_note(struct mb_port *port, bool up, const struct mb_error *err)
     } else if (port->up || strcmp(port->logged_reason, err->reason) != 0) {
         snprintf(port->logged_reason, sizeof port->logged_reason, "%s",
                  err->reason[0] != '\0' ? err->reason : "failed");
-        mb_log(port->env->logger,
-               strcmp(err->reason, "standby") == 0 ? MB_LOG_INFO : MB_LOG_WARN,
+        mb_log(port->env->logger, strcmp(err->reason, "standby") == 0 ? MB_LOG_INFO : MB_LOG_WARN,
                err->text[0] != '\0' ? err->text : "connection failed", "route", port->route->name,
                "role", port->what, "endpoint", endpoint, "stream", stream_text(port), "reason",
                port->logged_reason, "action", "keeps trying", NULL);
@@ -194,9 +193,12 @@ static void open_done(struct mb_job *job)
     if (port->error.status == MB_OK) {
         port->state = MB_PORT_OPEN;
         port->opens++;
-        mb_port_note(port, true, NULL);
+        if (!port->doubtful)
+            mb_port_note(port, true, NULL);
         return;
     }
+    if (port->error.cause != MB_CAUSE_DESTINATION)
+        port->doubtful = false;
     port->state = MB_PORT_CLOSED;
     port->open_failed = true;
     if (port->wanted)
@@ -232,6 +234,8 @@ void mb_port_step(struct mb_port *port, int64_t now_ms)
 void mb_port_fail(struct mb_port *port, int64_t now_ms)
 {
     mb_port_note(port, false, &port->error);
+    /* The first confirmation says that it works again (outlet.c). */
+    port->doubtful = port->role == MB_ROLE_SINK && port->error.cause == MB_CAUSE_DESTINATION;
     if (port->opened_ms > 0 && now_ms - port->opened_ms >= GOOD_LIFE_MS)
         mb_backoff_reset(&port->backoff);
     port->opened_ms = 0;

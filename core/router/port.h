@@ -56,6 +56,7 @@ struct mb_port {
     bool wanted;      /* open it whenever it is closed */
     bool open_failed; /* the last attempt; its backoff is not begun yet */
     bool created;     /* the last attempt made the missing destination */
+    bool doubtful;    /* sink: the destination ended the last life, so opening proves nothing */
     bool up;          /* as last logged */
     bool ever_logged;
     char logged_reason[MB_REASON_SIZE];

@@ -118,11 +118,14 @@ def test_a_forbidden_queue_is_waited_for(kafka3, rabbit, fresh, tmp_path, ending
     run = bridge.start()
     run.wait_logged("ACCESS_REFUSED")
     _quiet_after(run)
+    assert sum("ACCESS_REFUSED" in text for text in run.log) == 1, run.tail()
+    assert not run.logged("connected again"), run.tail()
     counters = run.counters()
     assert counters["routes"]["mend"]["state"] == "running"
     assert counters.total("dead_lettered") == 0
     rabbit.ctl("set_permissions", user, ".*", ".*", ".*")
     assert take(rabbit.uri, queue, 1, 45)[0][2] == b"x"
+    run.wait_logged("connected again")
     assert run.terminate() == 0
 
 
