@@ -140,10 +140,19 @@ static void plain_text(char *text)
                 strlen(bootstrap + strlen("/bootstrap")) + 1);
 }
 
+/* With TLS 1.3 the broker judges our certificate after the handshake, so that the library sees a
+ * connection that broke; only its text tells. */
+static bool is_tls_alert(rd_kafka_resp_err_t code, const char *text)
+{
+    return code == RD_KAFKA_RESP_ERR__TRANSPORT && text != NULL &&
+           strstr(text, "SSL alert number") != NULL;
+}
+
 void kafka_cause_note(struct kafka_client *client, rd_kafka_resp_err_t code, const char *text)
 {
+    bool is_alert = is_tls_alert(code, text);
     int fault = code == RD_KAFKA_RESP_ERR__SSL ? atomic_load(&client->certificate_fault) : 0;
-    uint32_t rank = rank_of(code);
+    uint32_t rank = rank_of(is_alert ? RD_KAFKA_RESP_ERR__SSL : code);
     char first[300];
 
     if (rank < client->cause_rank)
@@ -159,7 +168,9 @@ void kafka_cause_note(struct kafka_client *client, rd_kafka_resp_err_t code, con
                  size > 0 ? ": " : "", certificate_text(fault));
     }
     mb_error_set(&client->cause, kafka_status_of(code) == MB_DENIED ? MB_DENIED : MB_DISCONNECTED,
-                 MB_CAUSE_CONNECTION, kafka_reason_of(code), "%s%s", first,
+                 MB_CAUSE_CONNECTION, is_alert ? "tls" : kafka_reason_of(code), "%s%s%s", first,
+                 is_alert ? ": the broker refuses our certificate (tls.cert, tls.key), or wants one"
+                          : "",
                  scram_hint(client, code));
 }
 
