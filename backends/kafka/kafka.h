@@ -304,6 +304,7 @@ struct mb_source {
     const struct mb_host *host;
     const struct kafka_source_options *options;
     struct mb_strings topics;
+    int32_t *partitions_counts; /* of each topic, as found at open */
     char *group;
     struct kafka_slot slot;
     rd_kafka_queue_t *records; /* records and rebalances */

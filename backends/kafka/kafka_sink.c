@@ -97,7 +97,7 @@ static int32_t partitioner(const rd_kafka_topic_t *topic, const void *key, size_
     slot->unfit = rule == KAFKA_PARTITION_PRESERVE && (had < 0 || had >= count);
     if (rule == KAFKA_PARTITION_PRESERVE)
         return slot->unfit ? RD_KAFKA_PARTITION_UA : had;
-    if (rule == KAFKA_PARTITION_AUTO && had >= 0 && had < count)
+    if (rule == KAFKA_PARTITION_AUTO && had >= 0 && origin->partitions_count == count)
         return had;
     if (key != NULL)
         return by_bytes(topic, (struct mb_slice){key, key_size}, count);

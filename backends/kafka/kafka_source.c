@@ -98,6 +98,7 @@ static enum mb_status topics_check(const struct mb_source *source,
         for (size_t t = 0; t < source->topics.count; t++) {
             if (strcmp(source->topics.items[t], metadata->topics[i].topic) != 0)
                 continue;
+            source->partitions_counts[t] = metadata->topics[i].partition_cnt;
             if (metadata->topics[i].err == RD_KAFKA_RESP_ERR_NO_ERROR)
                 found++;
             else
@@ -145,8 +146,10 @@ static enum mb_status create(const struct mb_open_params *params, struct mb_sour
                                                    ? options->group
                                                    : params->default_group);
     source->carry = kafka_alloc(params->host, KAFKA_CARRY_MAX * sizeof *source->carry);
+    source->partitions_counts = kafka_alloc(
+        params->host, (source->topics.count + 1) * sizeof *source->partitions_counts);
     *ret_source = source;
-    if (source->group == NULL || source->carry == NULL)
+    if (source->group == NULL || source->carry == NULL || source->partitions_counts == NULL)
         return mb_error_set(err, MB_NO_MEMORY, MB_CAUSE_NONE, "memory", "out of memory");
     if (source->topics.count == 0)
         return mb_error_set(err, MB_NOT_FOUND, MB_CAUSE_DESTINATION, "missing", "no topic matches");
@@ -245,6 +248,7 @@ static void source_close(struct mb_source *source)
         kafka_slot_release(&source->slot);
     kafka_scopes_release(source);
     kafka_free(source->host, source->carry);
+    kafka_free(source->host, source->partitions_counts);
     kafka_free(source->host, source->group);
     kafka_free(source->host, source);
 }

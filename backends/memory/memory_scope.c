@@ -48,6 +48,7 @@ static void assign(const struct mb_source *source, struct memory_scope *scope,
     if (stream->kind == MB_STREAM_QUEUE)
         return;
     event->partition = (int32_t)scope->partition;
+    event->partitions_count = (int32_t)stream->partitions_count;
     event->position =
         (struct mb_position){.kind = MB_POSITION_OFFSET, .lo = own_start(source, scope)};
     event->end = (struct mb_position){.kind = MB_POSITION_OFFSET,

@@ -323,6 +323,7 @@ enum mb_status mb_window_add_scope(struct mb_window *window, const struct mb_eve
     scope->origin = *base;
     scope->origin.struct_size = sizeof scope->origin;
     scope->origin.partition = event->partition;
+    scope->origin.partitions_count = event->partitions_count;
     scope->origin.stream = (struct mb_slice){scope->stream, event->stream.size};
     scope->next = window->scopes;
     window->scopes = scope;

@@ -49,7 +49,8 @@ struct mb_event {
     uint64_t token;
     uint64_t count;
     uint32_t deadline_ms;
-    int32_t partition; /* ASSIGNED: -1 if the stream has none */
+    int32_t partition;        /* ASSIGNED: -1 if the stream has none */
+    int32_t partitions_count; /* ASSIGNED: of the stream; 0: none, or not known */
     struct mb_slice stream;
     struct mb_position position; /* ASSIGNED: where it goes on if the answer is STORED, if known */
     struct mb_position end;      /* ASSIGNED: the end now, if known */

@@ -65,7 +65,8 @@ enum mb_timestamp_kind {
 /* Where a message came from. Owned by the core, one a scope; outlives the messages that name it. */
 struct mb_origin {
     uint32_t struct_size;
-    int32_t partition;     /* -1: the stream has none */
+    int32_t partition;        /* -1: the stream has none */
+    int32_t partitions_count; /* of the stream; 0: none, or not known */
     struct mb_slice platform; /* the backend's name */
     struct mb_slice endpoint; /* its name in the configuration */
     struct mb_slice identity; /* of the cluster, as its broker reports it; empty: unknown */
