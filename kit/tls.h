@@ -44,7 +44,9 @@ struct mb_tls_options {
     {                                                                                              \
         .name = "tls.unsafe_no_verify", .type = MB_OPTION_BOOL, .flags = MB_OPTION_UNSAFE,         \
         .offset = offsetof(owner, member) + offsetof(struct mb_tls_options, unsafe_no_verify),     \
-        .default_text = "false", .doc = "Accept any certificate and name: anybody on the path can read and change messages." \
+        .default_text = "false",                                                                   \
+        .doc =                                                                                     \
+            "Accept any certificate and name: anybody on the path can read and change messages."   \
     }
 
 #endif

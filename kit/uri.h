@@ -37,7 +37,8 @@ enum mb_status mb_uri_parse(const char *text, struct mb_uri *ret_uri, struct mb_
 /* Overwrites and frees. A zeroed struct is allowed. */
 void mb_uri_release(struct mb_uri *uri);
 
-/* text with the password of its user information replaced by "***", into buffer. Accepts anything. */
+/* text with the password of its user information replaced by "***", into buffer. Accepts anything.
+ */
 void mb_uri_redact(const char *text, char *buffer, size_t size);
 
 #endif

@@ -146,8 +146,8 @@ static enum mb_status create(const struct mb_open_params *params, struct mb_sour
                                                    ? options->group
                                                    : params->default_group);
     source->carry = kafka_alloc(params->host, KAFKA_CARRY_MAX * sizeof *source->carry);
-    source->partitions_counts = kafka_alloc(
-        params->host, (source->topics.count + 1) * sizeof *source->partitions_counts);
+    source->partitions_counts =
+        kafka_alloc(params->host, (source->topics.count + 1) * sizeof *source->partitions_counts);
     *ret_source = source;
     if (source->group == NULL || source->carry == NULL || source->partitions_counts == NULL)
         return mb_error_set(err, MB_NO_MEMORY, MB_CAUSE_NONE, "memory", "out of memory");

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The two clocks. Lanes are given their time by whoever steps them, so that tests have their own. */
+/* The two clocks. Lanes are given their time by whoever steps them, so that tests have their own.
+ */
 #ifndef MBRIDGE_CORE_CLOCK_H
 #define MBRIDGE_CORE_CLOCK_H
 

@@ -19,7 +19,8 @@ struct mb_logger {
 
 /*
  * Fields are pairs of const char * name, value, ended by NULL; a pair whose value is NULL is left
- * out. Example: mb_log(logger, MB_LOG_WARN, "connection lost", "route", name, "reason", text, NULL);
+ * out. Example: mb_log(logger, MB_LOG_WARN, "connection lost", "route", name, "reason", text,
+ * NULL);
  */
 void mb_log(struct mb_logger *logger, enum mb_log_level level, const char *message, ...)
     __attribute__((sentinel));

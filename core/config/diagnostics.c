@@ -68,8 +68,7 @@ bool mb_loader_has_wrong_number(const struct mb_loader *loader, unsigned line)
     const struct mb_diagnostics *diagnostics = loader->diagnostics;
 
     for (size_t i = 0; i < diagnostics->count; i++) {
-        if (diagnostics->items[i].line == line &&
-            strstr(diagnostics->items[i].text, words) != NULL)
+        if (diagnostics->items[i].line == line && strstr(diagnostics->items[i].text, words) != NULL)
             return true;
     }
     return false;

@@ -4,7 +4,7 @@
 #include <stdlib.h>
 
 #define CHUNK_SIZE (128u * 1024u)
-#define SPARE_MAX 8u
+#define SPARE_MAX  8u
 
 struct mb_chunk {
     struct mb_chunk *next;

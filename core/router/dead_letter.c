@@ -74,8 +74,8 @@ enum mb_status mb_dead_letter_create(struct mb_arena *arena, const struct mb_mes
     struct mb_message *message = mb_arena_alloc(arena, sizeof *message);
     struct added added = {.arena = arena};
 
-    added.headers = mb_arena_alloc(
-        arena, (original->headers_count + HEADERS_ADDED) * sizeof *added.headers);
+    added.headers =
+        mb_arena_alloc(arena, (original->headers_count + HEADERS_ADDED) * sizeof *added.headers);
     if (letter == NULL || message == NULL || added.headers == NULL)
         return MB_NO_MEMORY;
     memset(letter, 0, sizeof *letter);

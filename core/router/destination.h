@@ -16,8 +16,8 @@ enum mb_status mb_destination_ensure(const struct mb_config_stream *sink,
                                      const struct mb_config_stream *model, bool *ret_created,
                                      struct mb_error *err);
 
-/* Whether mb_destination_ensure would create something for this sink if it were missing. Any thread;
- * params of an open instance. */
+/* Whether mb_destination_ensure would create something for this sink if it were missing. Any
+ * thread; params of an open instance. */
 bool mb_destination_is_made(const struct mb_config_stream *sink,
                             const struct mb_open_params *params);
 

@@ -9,7 +9,7 @@
 /* A member of a group that nobody gave a scope yet may still get one: a dead member's session has
  * to end first. */
 #define UNASSIGNED_MS 15000
-#define ENDS_MAX 1048576u
+#define ENDS_MAX      1048576u
 
 struct end {
     char *stream;
@@ -73,8 +73,8 @@ static void note_end(struct mb_drain *drain, const char *stream,
 
     if (drain->ends_count == drain->ends_capacity) {
         size_t capacity = drain->ends_capacity == 0 ? 16 : drain->ends_capacity * 2;
-        struct end *ends = capacity <= ENDS_MAX ? realloc(drain->ends, capacity * sizeof *ends)
-                                                : NULL;
+        struct end *ends =
+            capacity <= ENDS_MAX ? realloc(drain->ends, capacity * sizeof *ends) : NULL;
 
         if (ends == NULL)
             return; /* without its end a scope is drained by quiet */
@@ -161,8 +161,8 @@ static void ask(struct mb_drain *drain, enum question question)
 {
     drain->asking = question;
     drain->answered = false;
-    drain->job = (struct mb_job){
-        .run = ask_run, .done = ask_done, .mailbox = drain->lane->env->mailbox};
+    drain->job =
+        (struct mb_job){.run = ask_run, .done = ask_done, .mailbox = drain->lane->env->mailbox};
     mb_connector_submit(drain->lane->env->connector, &drain->job);
 }
 

@@ -56,10 +56,9 @@ static enum mb_status names_render(struct mb_lane *lane, uint64_t sequence)
 
             if ((outlet->port.params.names_templated & UINT64_C(1) << slot) == 0)
                 continue;
-            if (mb_template_render(outlet->templates[slot], entry->message,
-                                   &lane->window.arena.arena,
-                                   &entry->names[outlet->names_index * MB_NAMES_MAX + slot],
-                                   &err) != MB_OK) {
+            if (mb_template_render(
+                    outlet->templates[slot], entry->message, &lane->window.arena.arena,
+                    &entry->names[outlet->names_index * MB_NAMES_MAX + slot], &err) != MB_OK) {
                 mb_lane_reject(lane, sequence, outlet->bit, "template", err.text);
                 break;
             }
@@ -77,8 +76,8 @@ static enum mb_status steps_apply(struct mb_lane *lane, struct mb_message *messa
     for (size_t i = 0; i < lane->steps_count && *ret_verdict == MB_KEEP; i++) {
         const struct mb_lane_step *step = &lane->steps[i];
         enum mb_status status =
-            step->step->apply(mb_applied_struct(step->applied), message,
-                              &lane->window.arena.arena, ret_verdict, ret_reason);
+            step->step->apply(mb_applied_struct(step->applied), message, &lane->window.arena.arena,
+                              ret_verdict, ret_reason);
 
         *ret_step = step->step->name;
         if (status != MB_OK)

@@ -125,9 +125,8 @@ static enum mb_status outlets_init(struct mb_lane *lane, struct mb_error *err)
     lane->sinks_count = (uint32_t)route->to_count;
     for (uint32_t i = 0; i < count; i++) {
         bool dead = i == lane->sinks_count;
-        enum mb_status status =
-            mb_outlet_init(&lane->outlets[i], lane, dead ? route->dead_letter : &route->to[i], i,
-                           dead, err);
+        enum mb_status status = mb_outlet_init(
+            &lane->outlets[i], lane, dead ? route->dead_letter : &route->to[i], i, dead, err);
 
         lane->outlets_count = i + 1;
         if (status != MB_OK)

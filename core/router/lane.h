@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A lane: one source, its steps, its sinks and the dead-letter sink of a route, as one state machine
- * that a worker steps. Nothing in it blocks or locks; all of it runs on the worker's thread.
+ * A lane: one source, its steps, its sinks and the dead-letter sink of a route, as one state
+ * machine that a worker steps. Nothing in it blocks or locks; all of it runs on the worker's
+ * thread.
  *
  *   completions → frontier → acknowledge, commit → take a batch → steps → send → flush → wait
  *
@@ -24,7 +25,7 @@
 #define MB_LANE_BATCH_MAX 512u
 #define MB_LANE_BATCH_MIN 32u
 #define MB_LANE_DIRTY_MAX 64u
-#define MB_OBSERVERS_MAX 4u
+#define MB_OBSERVERS_MAX  4u
 
 enum mb_outlet_phase {
     MB_OUTLET_FLOWING = 0,
@@ -120,10 +121,10 @@ struct mb_lane {
     size_t acks_capacity;
     struct mb_scope *dirty[MB_LANE_DIRTY_MAX]; /* scopes whose frontier moved */
     size_t dirty_count;
-    bool dirty_overflow; /* more than fit: look at all scopes */
-    uint64_t uncommitted; /* acknowledged, not stored at the broker */
-    int64_t committed_ms; /* when the last commit was started */
-    int64_t taken_ms;     /* when a message was taken last, or the source was opened */
+    bool dirty_overflow;   /* more than fit: look at all scopes */
+    uint64_t uncommitted;  /* acknowledged, not stored at the broker */
+    int64_t committed_ms;  /* when the last commit was started */
+    int64_t taken_ms;      /* when a message was taken last, or the source was opened */
     int64_t full_since_ms; /* 0: the window is open */
     bool paused;
 

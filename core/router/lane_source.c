@@ -6,10 +6,10 @@
 
 #include <stdlib.h>
 
-#define EVENTS_MAX 65536u
+#define EVENTS_MAX         65536u
 #define COMMIT_INTERVAL_MS 250
-#define COMMIT_WAIT_MS 5000u
-#define SCOPES_A_CALL 256u
+#define COMMIT_WAIT_MS     5000u
+#define SCOPES_A_CALL      256u
 
 static enum mb_status events_reserve(struct mb_lane *lane, size_t text_size)
 {
@@ -59,8 +59,7 @@ void mb_lane_source_event(void *context, struct mb_port *port, const struct mb_e
     copy->event.error = NULL;
     copy->text_at = lane->event_texts_size;
     if (event->stream.size > 0)
-        memcpy(lane->event_texts + lane->event_texts_size, event->stream.data,
-               event->stream.size);
+        memcpy(lane->event_texts + lane->event_texts_size, event->stream.data, event->stream.size);
     lane->event_texts_size += event->stream.size;
 }
 
@@ -227,8 +226,8 @@ static enum mb_status handle_events(struct mb_lane *lane, int64_t now_ms)
     lane->event_texts_size = 0;
     if (status == MB_OK && starts_count > 0) {
         lane->taken_ms = now_ms;
-        status = lane->source_ops->start(lane->source.source, starts, starts_count,
-                                         &lane->source.error);
+        status =
+            lane->source_ops->start(lane->source.source, starts, starts_count, &lane->source.error);
     }
     return status;
 }
@@ -271,8 +270,8 @@ static enum mb_status revoking_step(struct mb_lane *lane, int64_t now_ms)
 static void source_opened(struct mb_lane *lane, int64_t now_ms)
 {
     lane->source_opens_seen = lane->source.opens;
-    lane->source_traits = lane->source_ops->traits(lane->source.params.endpoint,
-                                                   lane->source.params.options);
+    lane->source_traits =
+        lane->source_ops->traits(lane->source.params.endpoint, lane->source.params.options);
     lane->taken_ms = now_ms;
     lane->committed_ms = now_ms;
     lane->paused = false;
@@ -417,8 +416,7 @@ void mb_lane_source_finish(struct mb_lane *lane)
         return;
     acks_collect(lane);
     status = acks_send(lane);
-    if (status == MB_OK && (lane->source_traits & MB_SOURCE_COMMITS) != 0 &&
-        lane->uncommitted > 0)
+    if (status == MB_OK && (lane->source_traits & MB_SOURCE_COMMITS) != 0 && lane->uncommitted > 0)
         status = lane->source_ops->commit(lane->source.source, COMMIT_WAIT_MS, err);
     if (status != MB_OK && status != MB_AGAIN) {
         mb_log(lane->env->logger, MB_LOG_WARN,

@@ -6,7 +6,7 @@
 
 #include <stdlib.h>
 
-#define SEND_BATCH_MAX 128u
+#define SEND_BATCH_MAX  128u
 #define COMPLETIONS_MAX 256u
 
 static void ignore_event(void *context, struct mb_port *port, const struct mb_event *event)
@@ -168,9 +168,9 @@ static void confirmed(struct mb_lane *lane, struct mb_outlet *outlet, struct mb_
             mb_backoff_reset(&outlet->backoff);
             mb_port_note(&outlet->port, true, NULL);
         }
-        outlet->in_flight_max =
-            outlet->in_flight_max >= lane->window.max_messages ? UINT32_MAX
-                                                               : outlet->in_flight_max + 1;
+        outlet->in_flight_max = outlet->in_flight_max >= lane->window.max_messages
+                                    ? UINT32_MAX
+                                    : outlet->in_flight_max + 1;
     }
 }
 
@@ -250,9 +250,8 @@ static void outlet_lost(struct mb_lane *lane, struct mb_outlet *outlet, int64_t 
             outlet->pending++;
         mb_lane_update(lane, s);
     }
-    outlet->cursor = mb_window_rewind(window, outlet->bit, until,
-                                      lane->route->order == MB_ORDER_KEY &&
-                                          !outlet->is_dead_letter);
+    outlet->cursor = mb_window_rewind(
+        window, outlet->bit, until, lane->route->order == MB_ORDER_KEY && !outlet->is_dead_letter);
     outlet->phase = MB_OUTLET_FLOWING;
     outlet->refused = false;
     outlet->missing = false;
@@ -312,8 +311,8 @@ bool mb_outlet_collect(struct mb_lane *lane, struct mb_outlet *outlet, int64_t n
     status = outlet->ops->service(outlet->port.sink, err);
     while (status == MB_OK || status == MB_AGAIN) {
         count = 0;
-        status = outlet->ops->completions(outlet->port.sink, completions, COMPLETIONS_MAX, &count,
-                                          err);
+        status =
+            outlet->ops->completions(outlet->port.sink, completions, COMPLETIONS_MAX, &count, err);
         for (size_t i = 0; i < count; i++) {
             if (!complete(lane, outlet, &completions[i])) {
                 status = mb_error_set(err, MB_DISCONNECTED, MB_CAUSE_CONNECTION, "contract",
@@ -345,7 +344,8 @@ static size_t gather(struct mb_lane *lane, struct mb_outlet *outlet, struct mb_o
         struct mb_entry *entry = mb_window_at(window, s);
         struct mb_outgoing *item;
 
-        if (entry->resolved || entry->stale || entry->released || (entry->want & outlet->bit) == 0 ||
+        if (entry->resolved || entry->stale || entry->released ||
+            (entry->want & outlet->bit) == 0 ||
             ((entry->done | entry->sent | entry->rejected) & outlet->bit) != 0)
             continue;
         item = &items[count++];

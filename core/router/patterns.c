@@ -17,8 +17,7 @@ static bool regex_matches(const regex_t *regex, const char *name)
 {
     regmatch_t match;
 
-    return regexec(regex, name, 1, &match, 0) == 0 && match.rm_so == 0 &&
-           name[match.rm_eo] == '\0';
+    return regexec(regex, name, 1, &match, 0) == 0 && match.rm_so == 0 && name[match.rm_eo] == '\0';
 }
 
 bool mb_pattern_matches(const char *text, const char *name)
@@ -57,8 +56,8 @@ static void name_add(struct resolve *resolve, const char *name)
 {
     if (resolve->count == resolve->capacity) {
         size_t capacity = resolve->capacity == 0 ? 16 : resolve->capacity * 2;
-        char **names = capacity <= NAMES_MAX ? realloc(resolve->names, capacity * sizeof *names)
-                                             : NULL;
+        char **names =
+            capacity <= NAMES_MAX ? realloc(resolve->names, capacity * sizeof *names) : NULL;
 
         if (names == NULL) {
             resolve->failed = true;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A port: the lane's side of one source, sink or dead-letter sink, over all its connections. This is
- * the only reconnect machine: an instance that is lost is closed, and another one opened after a
+ * A port: the lane's side of one source, sink or dead-letter sink, over all its connections. This
+ * is the only reconnect machine: an instance that is lost is closed, and another one opened after a
  * backoff, for as long as the lane wants it. What changes is logged once, not what repeats.
  */
 #ifndef MBRIDGE_CORE_PORT_H
@@ -34,7 +34,7 @@ struct mb_port {
     const struct mb_config_route *route;
     const struct mb_config_stream *stream;
     const struct mb_config_stream *model; /* a source whose partitions a created sink copies */
-    const char *what; /* "source", "sink", "dead letter": for the log */
+    const char *what;                     /* "source", "sink", "dead letter": for the log */
     uint32_t lane;
 
     struct mb_source *source; /* the instance, by role */
@@ -53,11 +53,11 @@ struct mb_port {
     struct mb_backoff backoff;
     int64_t open_at_ms;
     int64_t opened_ms; /* when step saw it open first; 0: not yet */
-    bool wanted;      /* open it whenever it is closed */
-    bool open_failed; /* the last attempt; its backoff is not begun yet */
-    bool created;     /* the last attempt made the missing destination */
-    bool doubtful;    /* sink: the destination ended the last life, so opening proves nothing */
-    bool up;          /* as last logged */
+    bool wanted;       /* open it whenever it is closed */
+    bool open_failed;  /* the last attempt; its backoff is not begun yet */
+    bool created;      /* the last attempt made the missing destination */
+    bool doubtful;     /* sink: the destination ended the last life, so opening proves nothing */
+    bool up;           /* as last logged */
     bool ever_logged;
     char logged_reason[MB_REASON_SIZE];
 

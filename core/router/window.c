@@ -5,7 +5,7 @@
 #include <stdlib.h>
 
 #define CAPACITY_FIRST 256u
-#define SLAB_MESSAGES 64u
+#define SLAB_MESSAGES  64u
 
 struct slab {
     struct slab *next;
@@ -252,8 +252,8 @@ uint64_t mb_window_rewind(struct mb_window *window, uint64_t bit, uint64_t until
     for (uint64_t s = window->tail; s < until; s++) {
         struct mb_entry *entry = mb_window_at(window, s);
 
-        if (entry->passed || entry->told || entry->stale || entry->released || (entry->rejected & bit) != 0 ||
-            (entry->want & bit) == 0 || (entry->sent & bit) != 0)
+        if (entry->passed || entry->told || entry->stale || entry->released ||
+            (entry->rejected & bit) != 0 || (entry->want & bit) == 0 || (entry->sent & bit) != 0)
             continue;
         if ((entry->done & bit) == 0) {
             entry->scope->replay_mark = serial;

@@ -20,7 +20,7 @@
 #include <mbridge/sink.h>
 
 #define MB_SEQUENCE_NONE UINT64_MAX
-#define MB_SCOPES_MAX 65536u
+#define MB_SCOPES_MAX    65536u
 
 enum mb_scope_state {
     MB_SCOPE_ASSIGNED = 0, /* told by the source, not started */
@@ -36,21 +36,21 @@ struct mb_scope {
     enum mb_scope_state state;
     uint32_t entries; /* in the ring */
     struct mb_origin origin;
-    char *stream;       /* what origin.stream points to */
-    uint64_t head;      /* oldest unresolved entry, MB_SEQUENCE_NONE: none */
-    uint64_t newest;    /* latest entry, valid while head is not NONE */
+    char *stream;        /* what origin.stream points to */
+    uint64_t head;       /* oldest unresolved entry, MB_SEQUENCE_NONE: none */
+    uint64_t newest;     /* latest entry, valid while head is not NONE */
     int64_t deadline_ms; /* REVOKING: stop by then */
     /* the frontier */
     uint64_t ack_token;
     struct mb_position ack_position;
-    uint32_t ack_count;        /* passed by the frontier and not told to the source yet */
-    uint64_t acked_total;      /* told to the source */
-    uint64_t commit_total;     /* acked_total when the running commit was started */
+    uint32_t ack_count;    /* passed by the frontier and not told to the source yet */
+    uint64_t acked_total;  /* told to the source */
+    uint64_t commit_total; /* acked_total when the running commit was started */
     uint64_t committed_total;
-    struct mb_position end;    /* where draining ends, if known */
+    struct mb_position end;      /* where draining ends, if known */
     struct mb_position position; /* just behind what the frontier passed, if known */
-    uint64_t replay_mark;      /* serial of the last rewind that found a failure here */
-    struct mb_scope *next;     /* list of the lane */
+    uint64_t replay_mark;        /* serial of the last rewind that found a failure here */
+    struct mb_scope *next;       /* list of the lane */
 };
 
 struct mb_dead_letter; /* core/router/dead_letter.h */
@@ -128,7 +128,8 @@ struct mb_passed {
 void mb_window_update(struct mb_window *window, uint64_t sequence, const struct mb_passed *passed);
 
 /* Lets go of what cannot be at any destination yet: of each scope (or `only`) the youngest entries
- * that were never sent, so that nothing that is acknowledged stands behind one. Returns how many. */
+ * that were never sent, so that nothing that is acknowledged stands behind one. Returns how many.
+ */
 uint64_t mb_window_release_unsent(struct mb_window *window, struct mb_scope *only,
                                   const struct mb_passed *passed);
 
@@ -141,8 +142,8 @@ uint64_t mb_window_forget(struct mb_window *window, struct mb_scope *scope,
                           const struct mb_passed *passed);
 
 /* Clears the done bit of what has to be sent again to keep order: every entry from the sequence on
- * and below `until` whose scope has an earlier entry that the outlet failed. Returns the sequence to
- * go on from. */
+ * and below `until` whose scope has an earlier entry that the outlet failed. Returns the sequence
+ * to go on from. */
 uint64_t mb_window_rewind(struct mb_window *window, uint64_t bit, uint64_t until, bool ordered);
 
 /* The live scope with that id, or NULL. */

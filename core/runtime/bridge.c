@@ -11,7 +11,7 @@
 #include <sys/timerfd.h>
 #include <unistd.h>
 
-#define WORKERS_MAX 16
+#define WORKERS_MAX           16
 #define CONNECTOR_THREADS_MAX 16u
 
 struct mb_bridge {
@@ -175,8 +175,8 @@ static enum mb_status runs_start(struct mb_bridge *bridge, struct mb_error *err)
                             strcmp(other->route->name, run->route->name) == 0);
         if (wait)
             continue;
-        status = mb_route_run_start(run, bridge->slots, bridge->slots_count, &bridge->options,
-                                    wake, bridge, err);
+        status = mb_route_run_start(run, bridge->slots, bridge->slots_count, &bridge->options, wake,
+                                    bridge, err);
         if (status != MB_OK) {
             run->failed = true;
             run->state = MB_ROUTE_FAILED;

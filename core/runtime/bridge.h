@@ -17,8 +17,8 @@
 struct mb_bridge;
 
 struct mb_bridge_options {
-    bool drain;               /* end when the sources are empty */
-    uint64_t limit_messages;  /* 0: none; else end after that many were taken and resolved */
+    bool drain;              /* end when the sources are empty */
+    uint64_t limit_messages; /* 0: none; else end after that many were taken and resolved */
 };
 
 enum mb_bridge_state {

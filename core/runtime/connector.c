@@ -155,8 +155,7 @@ void mb_connector_submit(struct mb_connector *connector, struct mb_job *job)
     *connector->last = job;
     connector->last = &job->next;
     connector->waiting++;
-    if (connector->waiting > connector->idle &&
-        connector->threads_count < connector->threads_max) {
+    if (connector->waiting > connector->idle && connector->threads_count < connector->threads_max) {
         if (pthread_create(&connector->threads[connector->threads_count], NULL, connector_thread,
                            connector) == 0)
             connector->threads_count++;

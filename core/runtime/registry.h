@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The registry of backends: finds modules, checks their ABI, keeps them for the life of the process.
+ * The registry of backends: finds modules, checks their ABI, keeps them for the life of the
+ * process.
  *
  * Where a name is looked for: MBRIDGE_MODULES (a folder) if it is set and the process is not
  * privileged, the folder ../lib/mbridge beside the program, the installed folder. An absolute path

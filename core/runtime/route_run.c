@@ -64,8 +64,7 @@ static enum mb_status lane_make(struct mb_route_run *run, struct mb_worker_slot 
 
     if (made == NULL)
         return mb_error_set(err, MB_NO_MEMORY, MB_CAUSE_NONE, "memory", "out of memory");
-    status =
-        mb_lane_create(&slot->env, run->route, from, number, &made->counters, &lane, err);
+    status = mb_lane_create(&slot->env, run->route, from, number, &made->counters, &lane, err);
     if (status != MB_OK) {
         free(made);
         return status;

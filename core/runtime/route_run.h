@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A route as the bridge runs it: its lanes on workers, its counters over all its lives. Main thread;
- * lanes tell their end through their closed flag and the bridge's wake-up.
+ * A route as the bridge runs it: its lanes on workers, its counters over all its lives. Main
+ * thread; lanes tell their end through their closed flag and the bridge's wake-up.
  */
 #ifndef MBRIDGE_CORE_ROUTE_RUN_H
 #define MBRIDGE_CORE_ROUTE_RUN_H

@@ -8,7 +8,8 @@
 #include <stdlib.h>
 #include <time.h>
 
-/* A worker with a busy lane looks at its mailbox and the quiet lanes at least every so many steps. */
+/* A worker with a busy lane looks at its mailbox and the quiet lanes at least every so many steps.
+ */
 #define SLEEP_MAX_MS 1000
 
 struct mb_worker {

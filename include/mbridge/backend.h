@@ -3,9 +3,10 @@
  * The backend descriptor: all that a module exports.
  *
  * A module is a shared object with exactly one exported symbol, the function mbridge_backend. It is
- * loaded with RTLD_NOW | RTLD_LOCAL, never unloaded. The core refuses a descriptor whose abi_version
- * differs in its major half, and reads no more of a table than its struct_size says: slots are only
- * appended. No FILE *, no allocation to be freed by the other side, and no library type crosses.
+ * loaded with RTLD_NOW | RTLD_LOCAL, never unloaded. The core refuses a descriptor whose
+ * abi_version differs in its major half, and reads no more of a table than its struct_size says:
+ * slots are only appended. No FILE *, no allocation to be freed by the other side, and no library
+ * type crosses.
  */
 #ifndef MBRIDGE_BACKEND_H
 #define MBRIDGE_BACKEND_H
@@ -14,21 +15,22 @@
 #include <mbridge/sink.h>
 #include <mbridge/source.h>
 
-#define MB_ABI_MAJOR 1u
-#define MB_ABI_MINOR 0u
+#define MB_ABI_MAJOR   1u
+#define MB_ABI_MINOR   0u
 #define MB_ABI_VERSION (MB_ABI_MAJOR << 16 | MB_ABI_MINOR)
 
 /*
- * How a URL of `mbridge copy` becomes options. Query parameters are options of the endpoint's table,
- * else of the source's or sink's. With uri_option the URL without its query goes into that option;
- * else authority and path go where they are named, user and password into `username`, `password`.
+ * How a URL of `mbridge copy` becomes options. Query parameters are options of the endpoint's
+ * table, else of the source's or sink's. With uri_option the URL without its query goes into that
+ * option; else authority and path go where they are named, user and password into `username`,
+ * `password`.
  */
 struct mb_url_rule {
     const char *scheme;
     const char *uri_option;       /* endpoint option, or NULL */
     const char *authority_option; /* endpoint option, or NULL */
     const char *path_option;      /* source and sink option that takes the path, or NULL */
-    const char *fixed;            /* an endpoint setting "name=value" that the scheme implies, or NULL */
+    const char *fixed; /* an endpoint setting "name=value" that the scheme implies, or NULL */
 };
 
 /* A finding of validate: about an option of one of the tables, or (NULL) the whole. */

@@ -42,11 +42,11 @@ struct mb_stream_record {
     uint32_t struct_size;
     uint32_t kind; /* enum mb_stream_kind */
     const char *name;
-    int32_t partitions_count;  /* 0: none, or the broker's default when creating */
-    int32_t replication;       /* 0: the broker's default */
-    int64_t depth_messages;    /* ready and unacknowledged; -1: unknown */
-    int64_t size_max_bytes;    /* of one message; -1: unknown */
-    uint8_t may_read;          /* enum mb_access */
+    int32_t partitions_count; /* 0: none, or the broker's default when creating */
+    int32_t replication;      /* 0: the broker's default */
+    int64_t depth_messages;   /* ready and unacknowledged; -1: unknown */
+    int64_t size_max_bytes;   /* of one message; -1: unknown */
+    uint8_t may_read;         /* enum mb_access */
     uint8_t may_write;
     const struct mb_partition_record *partitions; /* as many as there are, ordered; NULL: unknown */
     const struct mb_pair *configuration;          /* in the platform's words */

@@ -18,8 +18,9 @@ enum mb_log_level { MB_LOG_ERROR = 0, MB_LOG_WARN = 1, MB_LOG_INFO = 2, MB_LOG_D
 
 enum mb_event_kind {
     /* source: a scope is there. Its id is a small number: an instance counts its scopes from 0 (at
-     * most 65536), and gives a scope that comes back its old id and a new epoch. The core answers with source start (stream, partition, end are
-     * read; the strings are copied). No message of it may be handed out before that. */
+     * most 65536), and gives a scope that comes back its old id and a new epoch. The core answers
+     * with source start (stream, partition, end are read; the strings are copied). No message of it
+     * may be handed out before that. */
     MB_EVENT_SCOPE_ASSIGNED = 1,
     /* source: the scope is being taken away and nothing more of it will be handed out. The core
      * resolves what is in flight, acknowledges it, and answers with source stop, at the latest
@@ -60,7 +61,7 @@ struct mb_event {
 struct mb_host {
     uint32_t struct_size;
     void *context;
-    void *(*alloc)(void *context, size_t size); /* NULL when memory is out; freed with release */
+    void *(*alloc)(void *context, size_t size);   /* NULL when memory is out; freed with release */
     void (*release)(void *context, void *memory); /* NULL allowed */
     int64_t (*monotonic_ms)(void *context);
     int64_t (*wall_ms)(void *context);
@@ -68,7 +69,8 @@ struct mb_host {
      * returns: the core logs those, once a change of state. */
     void (*log)(void *context, enum mb_log_level level, const char *text);
     /* The event is copied; the core acts on it after the running operation has returned. Only on
-     * the lane's thread, from within an operation (open excepted: raise it in the first service). */
+     * the lane's thread, from within an operation (open excepted: raise it in the first service).
+     */
     void (*event)(void *context, const struct mb_event *event);
 };
 

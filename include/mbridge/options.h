@@ -4,8 +4,8 @@
  * hint, `mbridge backends`, and the configuration reference.
  *
  * The core fills a struct of the backend's own (size given beside the table) through the offsets of
- * the rows. It is filled anew before each open, so that a secret read from a file may change; it and
- * all it points to stay valid and unchanged until that instance's close has returned.
+ * the rows. It is filled anew before each open, so that a secret read from a file may change; it
+ * and all it points to stay valid and unchanged until that instance's close has returned.
  *
  *   type            field at offset          written in the configuration
  *   STRING          const char *             "text"; NULL if unset and without default
@@ -46,7 +46,8 @@ enum mb_option_flags {
     /* Of all rows of a table with this flag at least one must be set: the ways to name a stream. */
     MB_OPTION_NAMES_STREAM = 1u << 2,
     /* An entry that begins with ^ is a regular expression, or one with * ? [ a glob: the core
-     * matches it against the streams that the backend lists, and opens the source with the names. */
+     * matches it against the streams that the backend lists, and opens the source with the names.
+     */
     MB_OPTION_MAY_BE_PATTERN = 1u << 3,
     MB_OPTION_UNSAFE = 1u << 4 /* `check` warns when it is set: messages or secrets are at risk */
 };
@@ -58,11 +59,11 @@ struct mb_strings {
 
 struct mb_option {
     const char *name;
-    uint32_t type;             /* enum mb_option_type */
-    uint32_t flags;            /* enum mb_option_flags */
-    size_t offset;             /* of the field in the backend's struct */
-    const char *default_text;  /* as it would be written; NULL: unset */
-    int64_t min;               /* INTEGER, SIZE, DURATION; both 0: 0 … INT64_MAX */
+    uint32_t type;            /* enum mb_option_type */
+    uint32_t flags;           /* enum mb_option_flags */
+    size_t offset;            /* of the field in the backend's struct */
+    const char *default_text; /* as it would be written; NULL: unset */
+    int64_t min;              /* INTEGER, SIZE, DURATION; both 0: 0 … INT64_MAX */
     int64_t max;
     const char *const *choices; /* ENUM: NULL-terminated */
     uint32_t slot;              /* TEMPLATE: its index in mb_outgoing.names, below MB_NAMES_MAX */

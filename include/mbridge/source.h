@@ -41,8 +41,8 @@ static inline void *mb_arena_alloc(struct mb_arena *arena, size_t size)
 }
 
 /*
- * What poll fills. messages[0 … count_max) are zeroed messages of the core; the source fills them in
- * order and sets count. It stops at count_max, or when the bytes of key, body and headers reach
+ * What poll fills. messages[0 … count_max) are zeroed messages of the core; the source fills them
+ * in order and sets count. It stops at count_max, or when the bytes of key, body and headers reach
  * bytes_max (the message that passes it is still included, so one always fits).
  */
 struct mb_batch {
@@ -71,8 +71,8 @@ struct mb_ack {
     uint32_t scope;
     uint32_t epoch;
     uint64_t token;
-    uint32_t outcome; /* enum mb_outcome */
-    uint32_t count;   /* how many messages it covers */
+    uint32_t outcome;            /* enum mb_outcome */
+    uint32_t count;              /* how many messages it covers */
     struct mb_position position; /* of the message with that token */
 };
 
@@ -84,32 +84,32 @@ struct mb_scope_start {
 };
 
 enum mb_source_traits {
-    MB_SOURCE_ACKS_IN_ORDER = 1u << 0, /* else one by one */
+    MB_SOURCE_ACKS_IN_ORDER = 1u << 0,  /* else one by one */
     MB_SOURCE_DIVIDES_BY_KEY = 1u << 1, /* consumers share by key (partitions); else by message */
-    MB_SOURCE_EXCLUSIVE = 1u << 2, /* one consumer is active, others stand by: order is kept */
-    MB_SOURCE_CONSUMES = 1u << 3,  /* takes messages away from others; else it copies */
-    MB_SOURCE_SEEKS = 1u << 4,     /* positions are stable and start may name one */
+    MB_SOURCE_EXCLUSIVE = 1u << 2,      /* one consumer is active, others stand by: order is kept */
+    MB_SOURCE_CONSUMES = 1u << 3,       /* takes messages away from others; else it copies */
+    MB_SOURCE_SEEKS = 1u << 4,          /* positions are stable and start may name one */
     MB_SOURCE_PARTITIONED = 1u << 5,
     MB_SOURCE_COMMITS = 1u << 6 /* acknowledgements become durable by commit, with COMMITTED */
 };
 
 struct mb_open_params {
     uint32_t struct_size;
-    uint32_t lane;               /* 0 … lanes-1 of the route's source */
+    uint32_t lane; /* 0 … lanes-1 of the route's source */
     const struct mb_host *host;
-    const void *endpoint;        /* the backend's struct, filled by its endpoint table */
-    const void *options;         /* the backend's struct of the source's or sink's table */
+    const void *endpoint; /* the backend's struct, filled by its endpoint table */
+    const void *options;  /* the backend's struct of the source's or sink's table */
     const char *bridge_name;
     const char *route_name;
     const char *endpoint_name;
-    const char *default_group;   /* "mbridge.<bridge>.<route>", or what `copy` derives */
+    const char *default_group;        /* "mbridge.<bridge>.<route>", or what `copy` derives */
     const struct mb_strings *streams; /* source: the resolved names if options hold a pattern */
-    uint64_t names_templated;    /* sink: bit s is set if the template of slot s has ${…} parts */
-    uint32_t window_messages;    /* at most so many are unacknowledged at once */
+    uint64_t names_templated; /* sink: bit s is set if the template of slot s has ${…} parts */
+    uint32_t window_messages; /* at most so many are unacknowledged at once */
     uint64_t window_bytes;
-    uint32_t timeout_ms;         /* open must have returned by then */
-    bool ordered;                /* the route keeps order by key */
-    uint8_t provenance;          /* enum mb_provenance (sink.h) */
+    uint32_t timeout_ms; /* open must have returned by then */
+    bool ordered;        /* the route keeps order by key */
+    uint8_t provenance;  /* enum mb_provenance (sink.h) */
 };
 
 struct mb_source_ops {
@@ -153,9 +153,9 @@ struct mb_source_ops {
      * of fds. Raises events. */
     enum mb_status (*service)(struct mb_source *source, struct mb_error *err);
 
-    /* Writes out what ack was told and leaves the group or cancels, in bounded time; frees all. What
-     * has to be stored by commit is the core's to commit before. NULL allowed. Afterwards no event
-     * comes and nothing of the batch's arena is touched. */
+    /* Writes out what ack was told and leaves the group or cancels, in bounded time; frees all.
+     * What has to be stored by commit is the core's to commit before. NULL allowed. Afterwards no
+     * event comes and nothing of the batch's arena is touched. */
     void (*close)(struct mb_source *source);
 };
 

@@ -41,7 +41,7 @@ enum mb_cause {
     MB_CAUSE_CONNECTION = 3
 };
 
-#define MB_REASON_SIZE 32
+#define MB_REASON_SIZE     32
 #define MB_ERROR_TEXT_SIZE 480
 
 struct mb_error {

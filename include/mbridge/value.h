@@ -37,21 +37,21 @@ enum mb_type {
     MB_U64 = 9,
     MB_F32 = 10,
     MB_F64 = 11,
-    MB_DECIMAL32 = 12,     /* as.bytes: 4 bytes, IEEE 754 BID, network order */
-    MB_DECIMAL64 = 13,     /* as.bytes: 8 bytes */
-    MB_DECIMAL128 = 14,    /* as.bytes: 16 bytes */
+    MB_DECIMAL32 = 12,      /* as.bytes: 4 bytes, IEEE 754 BID, network order */
+    MB_DECIMAL64 = 13,      /* as.bytes: 8 bytes */
+    MB_DECIMAL128 = 14,     /* as.bytes: 16 bytes */
     MB_DECIMAL_SCALED = 15, /* as.scaled: AMQP 0-9-1 'D' */
-    MB_CHAR = 16,          /* as.u: a Unicode code point */
-    MB_TIMESTAMP_S = 17,   /* as.i: seconds since 1970-01-01T00:00:00Z (AMQP 0-9-1 'T') */
-    MB_TIMESTAMP_MS = 18,  /* as.i: milliseconds since then */
-    MB_UUID = 19,          /* as.bytes: 16 bytes */
-    MB_BINARY = 20,        /* as.bytes */
-    MB_STRING = 21,        /* as.bytes: valid UTF-8 (the source checked; else it is MB_BINARY) */
-    MB_SYMBOL = 22,        /* as.bytes: ASCII */
-    MB_LIST = 23,          /* as.items */
-    MB_MAP = 24,           /* as.items: key, value, key, value, …; order kept */
-    MB_ARRAY = 25,         /* as.items: all of as.items.element */
-    MB_DESCRIBED = 26      /* as.items: exactly two, the descriptor and the value */
+    MB_CHAR = 16,           /* as.u: a Unicode code point */
+    MB_TIMESTAMP_S = 17,    /* as.i: seconds since 1970-01-01T00:00:00Z (AMQP 0-9-1 'T') */
+    MB_TIMESTAMP_MS = 18,   /* as.i: milliseconds since then */
+    MB_UUID = 19,           /* as.bytes: 16 bytes */
+    MB_BINARY = 20,         /* as.bytes */
+    MB_STRING = 21,         /* as.bytes: valid UTF-8 (the source checked; else it is MB_BINARY) */
+    MB_SYMBOL = 22,         /* as.bytes: ASCII */
+    MB_LIST = 23,           /* as.items */
+    MB_MAP = 24,            /* as.items: key, value, key, value, …; order kept */
+    MB_ARRAY = 25,          /* as.items: all of as.items.element */
+    MB_DESCRIBED = 26       /* as.items: exactly two, the descriptor and the value */
 };
 
 struct mb_value {
@@ -90,7 +90,7 @@ struct mb_header {
     uint8_t name_type; /* enum mb_type: MB_STRING mostly, MB_SYMBOL or MB_U64 for annotations */
 };
 
-#define MB_SLICE_NULL ((struct mb_slice){NULL, 0})
+#define MB_SLICE_NULL          ((struct mb_slice){NULL, 0})
 #define MB_SLICE_LITERAL(text) ((struct mb_slice){(text), sizeof(text) - 1})
 
 #endif

@@ -10,9 +10,10 @@
 #include <cmocka.h>
 
 #define MESSAGES 60000u
-#define WINDOW 700u
+#define WINDOW   700u
 
-/* Batches of random sizes run through many chunks; each message is read when the tail reaches it. */
+/* Batches of random sizes run through many chunks; each message is read when the tail reaches it.
+ */
 static void bytes_stay_until_the_tail_passed(void **state)
 {
     struct mb_lane_arena arena;

@@ -125,14 +125,15 @@ static void one_to_many_counts_once(void **state)
     struct mb_bridge_status status;
     struct mb_bridge_progress progress;
 
-    run_to_end(*state,
-               "bridge = { drain_idle = \"100ms\"; };\n"
-               "endpoints = { m = { backend = \"memory\"; }; };\n"
-               "routes = ( { name = \"r\";\n"
-               "  from = { endpoint = \"m\"; stream = \"e\"; generate = { count = 20000; }; };\n"
-               "  to = ( { endpoint = \"m\"; stream = \"f\"; }, { endpoint = \"m\"; stream = \"g\"; }"
-               " ); } );\n",
-               0, &status, &progress);
+    run_to_end(
+        *state,
+        "bridge = { drain_idle = \"100ms\"; };\n"
+        "endpoints = { m = { backend = \"memory\"; }; };\n"
+        "routes = ( { name = \"r\";\n"
+        "  from = { endpoint = \"m\"; stream = \"e\"; generate = { count = 20000; }; };\n"
+        "  to = ( { endpoint = \"m\"; stream = \"f\"; }, { endpoint = \"m\"; stream = \"g\"; }"
+        " ); } );\n",
+        0, &status, &progress);
     assert_int_equal(status.exit_code, 0);
     assert_int_equal(progress.delivered, 20000);
 }
@@ -146,14 +147,15 @@ static void stop_is_clean(void **state)
     struct mb_bridge *bridge;
     struct mb_error err;
     struct mb_config *config =
-        load(fixture, "endpoints = { m = { backend = \"memory\"; }; };\n"
-                      "routes = ( { name = \"r\";\n"
-                      "  from = { endpoint = \"m\"; stream = \"h\"; generate = { count = 1000000000; }; };\n"
-                      "  to = { endpoint = \"m\"; discard = true; }; } );\n");
+        load(fixture,
+             "endpoints = { m = { backend = \"memory\"; }; };\n"
+             "routes = ( { name = \"r\";\n"
+             "  from = { endpoint = \"m\"; stream = \"h\"; generate = { count = 1000000000; }; };\n"
+             "  to = { endpoint = \"m\"; discard = true; }; } );\n");
 
-    assert_int_equal(mb_bridge_create(config, fixture->registry, &fixture->logger, &options,
-                                      &bridge, &err),
-                     MB_OK);
+    assert_int_equal(
+        mb_bridge_create(config, fixture->registry, &fixture->logger, &options, &bridge, &err),
+        MB_OK);
     assert_int_equal(mb_bridge_start(bridge, &err), MB_OK);
     for (int i = 0; i < 1000 && progress.delivered < 1000; i++) {
         struct pollfd fd = {.fd = mb_bridge_fd(bridge), .events = POLLIN};

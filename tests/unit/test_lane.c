@@ -17,9 +17,9 @@
 
 #include <cmocka.h>
 
-#define SCOPES 3u
+#define SCOPES           3u
 #define MESSAGES_A_SCOPE 400u
-#define FLIGHT_MAX 64u
+#define FLIGHT_MAX       64u
 
 struct world;
 
@@ -283,8 +283,8 @@ static void sink_fds(struct mb_sink *sink, struct mb_wait *wait)
     (void)wait;
 }
 
-static enum mb_status sink_send(struct mb_sink *sink, const struct mb_outgoing *items,
-                                size_t count, size_t *ret_taken, struct mb_error *err)
+static enum mb_status sink_send(struct mb_sink *sink, const struct mb_outgoing *items, size_t count,
+                                size_t *ret_taken, struct mb_error *err)
 {
     (void)err;
     for (size_t i = 0; i < count; i++) {
