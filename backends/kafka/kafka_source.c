@@ -21,7 +21,7 @@ static const struct {
     {"auto.offset.reset", "earliest"},
     {"enable.partition.eof", "false"},
     {"partition.assignment.strategy", "roundrobin,range"},
-    {"session.timeout.ms", "10000"},
+    {"session.timeout.ms", "8000"},
     {"heartbeat.interval.ms", "1000"},
     {"check.crcs", "true"},
     {"queued.max.messages.kbytes", "8192"},
