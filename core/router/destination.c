@@ -48,21 +48,30 @@ static void likeness_take(void *context, const struct mb_stream_record *record)
     }
 }
 
-/* What the options do not say is as at the source; where that cannot be asked, the destination's
- * own default is right. */
-static void take_after(struct likeness *likeness, const struct mb_config_stream *model,
-                       const struct mb_open_params *params, struct mb_stream_record *wanted)
+/* What the options do not say is as at the source. On the same platform it is worth waiting for: a
+ * number of partitions is not easily mended. Else the destination's own default is right. */
+static enum mb_status take_after(struct likeness *likeness, const struct mb_config_stream *model,
+                                 const struct mb_open_params *params,
+                                 struct mb_stream_record *wanted, struct mb_error *err)
 {
-    struct mb_error err;
+    struct mb_error why;
+    enum mb_status status = mb_source_describe(model, params, NULL, likeness_take, likeness, &why);
 
-    if (mb_source_describe(model, params, NULL, likeness_take, likeness, &err) != MB_OK)
-        return;
+    if (status != MB_OK && likeness->same_platform && wanted->partitions_count == 0) {
+        mb_error_set(err, status, why.cause, why.reason,
+                     "%s is not created before its source can be asked: %.300s", wanted->name,
+                     why.text);
+        return status;
+    }
+    if (status != MB_OK)
+        return MB_OK;
     if (wanted->partitions_count == 0)
         wanted->partitions_count = likeness->partitions_count;
     if (wanted->configuration_count == 0) {
         wanted->configuration = likeness->pairs;
         wanted->configuration_count = likeness->pairs_count;
     }
+    return MB_OK;
 }
 
 static enum mb_status ensure_with(const struct mb_describe_ops *ops, struct mb_describer *describer,
@@ -80,8 +89,11 @@ static enum mb_status ensure_with(const struct mb_describe_ops *ops, struct mb_d
     }
     if (status != MB_NOT_FOUND)
         return status;
-    if (wanted->kind == MB_STREAM_LOG && model != NULL)
-        take_after(likeness, model, params, wanted);
+    if (wanted->kind == MB_STREAM_LOG && model != NULL) {
+        status = take_after(likeness, model, params, wanted, err);
+        if (status != MB_OK)
+            return status;
+    }
     status = ops->ensure(describer, wanted, err);
     *ret_created = status == MB_OK;
     return status;
