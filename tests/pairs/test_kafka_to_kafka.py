@@ -120,3 +120,19 @@ def _assert_settings(broker, topic, settings):
                        "--describe", "--topic", topic)
     for name, value in settings.items():
         assert f"{name}={value} " in text + " ", text
+
+
+def test_a_destination_is_not_made_before_its_source_is_there(brokers, fresh, tmp_path, ending):
+    """Made too early it would have the broker's number of partitions, for ever."""
+    origin, mirror = brokers.kafka("3.9.1"), brokers.kafka("4.3.1")
+    topic = fresh("late")
+    bridge = ending(Bridge(tmp_path, config(
+        fresh("bridge"), {"a": kafka_endpoint(origin), "b": kafka_endpoint(mirror)},
+        [{"name": "mirror", "from": {"endpoint": "a", "topic": topic},
+          "to": {"endpoint": "b", "topic": topic}}])))
+    bridge.start()
+    bridge.run.wait_logged("is not created before its source", seconds=20)
+    create_topic(origin.bootstrap, topic, 5)
+    produce(origin.bootstrap, topic, [{"key": b"k", "value": b"v", "partition": 4}])
+    [record] = read_topic(mirror.bootstrap, topic, 1)
+    assert (record.partition, record.key, record.value) == (4, b"k", b"v")
