@@ -171,7 +171,8 @@ def test_a_message_too_large_for_the_topic_is_dead_lettered_alone(kafka3, rabbit
     assert run.wait(60) == 0, run.tail()
     assert run.last_counters().total("dead_lettered") == 1
     assert run.last_counters().total("delivered") == 1000
-    found = [record.value for record in read_topic(kafka3.bootstrap, topic, 1000)]
+    # What was in company of the large one is sent again, in order.
+    found = [record.value for record in read_topic(kafka3.bootstrap, topic, None)]
     assert list(dict.fromkeys(found)) == bodies[:500] + bodies[501:]
     buried = read_topic(kafka3.bootstrap, dead, 1)[0]
     assert buried.value == b"L" * 50_000

@@ -125,7 +125,8 @@ def produce(bootstrap, topic, records, **options):
 
 
 def read_topic(bootstrap, topic, number, seconds=30, **options):
-    """The first `number` records of a topic, per partition in order."""
+    """The first `number` records of a topic, or all that are there now (None), per partition in
+    order."""
     consumer = KafkaConsumer(bootstrap_servers=bootstrap, group_id=None,
                              enable_auto_commit=False, auto_offset_reset="earliest", **options)
     end = time.monotonic() + seconds
@@ -137,6 +138,8 @@ def read_topic(bootstrap, topic, number, seconds=30, **options):
         topics = [TopicPartition(topic, part) for part in sorted(partitions)]
         consumer.assign(topics)
         consumer.seek_to_beginning(*topics)
+        if number is None:
+            number = sum(consumer.end_offsets(topics).values())
         while len(records) < number:
             for batch in consumer.poll(timeout_ms=200).values():
                 records.extend(batch)
