@@ -143,7 +143,7 @@ static int name_shown(const struct name *name)
 /* A number, true or false. */
 static void read_word(struct reader *reader)
 {
-    const char *begin = reader->text + reader->at;
+    char *begin = reader->text + reader->at;
     size_t size = 0;
     char word[32];
     size_t digits;
@@ -173,10 +173,13 @@ static void read_word(struct reader *reader)
     snprintf(word, sizeof word, "%.*s", (int)digits, begin);
     errno = 0;
     value = strtoll(word, NULL, is_hex ? 16 : 10);
-    if (digits >= sizeof word || errno != 0)
+    if (digits >= sizeof word || errno != 0) {
         report(reader, reader->line, "%.*s: the number %.*s is too large",
                name_shown(&reader->name), reader->name.at, digits > 60 ? 60 : (int)digits, begin);
-    else if (!is_long && (value > INT_MAX || value < INT_MIN))
+        /* To libconfig 1.7 it would be a syntax error, and the rest of the file would go unread. */
+        memset(begin, ' ', size);
+        begin[0] = '1';
+    } else if (!is_long && (value > INT_MAX || value < INT_MIN))
         report(reader, reader->line,
                "%.*s: the number %s needs the suffix L (%sL), or a size or duration as a string, "
                "such as \"2GiB\" or \"90s\"",
