@@ -71,12 +71,18 @@ static enum mb_status configure(struct mb_source *source, const struct mb_open_p
         status = kafka_property_set(
             conf, "isolation.level",
             source->options->isolation == 0 ? "read_committed" : "read_uncommitted", err);
+    /* Known since 2.2 only: how long a full queue holds up fetching. Before it was a second, and a
+     * smaller queue would run dry meanwhile. */
+    if (rd_kafka_conf_set(conf, "fetch.queue.backoff.ms", "20", NULL, 0) == RD_KAFKA_CONF_OK &&
+        status == MB_OK) {
+        status = kafka_property_set(conf, "queued.max.messages.kbytes", "4096", err);
+        if (status == MB_OK)
+            status = kafka_property_set(conf, "fetch.max.bytes", "2097152", err);
+    }
     if (status == MB_OK)
         status = take_instance(source, params, conf, err);
     if (status == MB_OK)
         status = kafka_properties_user(conf, params->endpoint, err);
-    /* Known since 2.2 only: how long a full queue holds up fetching. */
-    rd_kafka_conf_set(conf, "fetch.queue.backoff.ms", "50", NULL, 0);
     rd_kafka_conf_set_rebalance_cb(conf, kafka_rebalance_cb);
     rd_kafka_conf_set_events(conf, RD_KAFKA_EVENT_ERROR | RD_KAFKA_EVENT_OFFSET_COMMIT |
                                        (source->client.endpoint->sasl.oauth_token_file != NULL

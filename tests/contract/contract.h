@@ -30,7 +30,8 @@ enum carry {
     CARRY_PROPERTIES = 1u << 4,
     CARRY_EMPTY_KEY = 1u << 5,
     CARRY_REDELIVERED = 1u << 6,
-    CARRY_HEADERS = 1u << 7
+    CARRY_HEADERS = 1u << 7,
+    CARRY_HEADER_ORDER = 1u << 8 /* brokers may keep a table in an order of their own */
 };
 
 struct check {

@@ -25,6 +25,7 @@ static const struct {
     {"empty-key", CARRY_EMPTY_KEY},
     {"null-body", CARRY_NULL_BODY},
     {"headers", CARRY_HEADERS},
+    {"header-order", CARRY_HEADER_ORDER},
     {"duplicate-headers", CARRY_DUPLICATE_HEADERS},
     {"typed-headers", CARRY_TYPED_HEADERS},
     {"properties", CARRY_PROPERTIES},

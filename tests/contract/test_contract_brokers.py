@@ -41,7 +41,7 @@ def test_kafka(kafka):
               *each("--source", "topic={stream}"),
               *each("--sink", "topic={stream}"),
               "--bad-endpoint", "brokers=127.0.0.1:1",
-              "--carries", "headers,key,empty-key,null-body,duplicate-headers")
+              "--carries", "headers,header-order,key,empty-key,null-body,duplicate-headers")
 
 
 def test_amqp091_queue(rabbit):
