@@ -1,8 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """TLS by chain and name, mutual TLS, SASL; what is refused is refused with its reason."""
 
+import base64
 import contextlib
+import json
 import socket
+import time
 
 import pytest
 from brokers import KafkaBroker, RabbitBroker, make_pki
@@ -100,6 +103,24 @@ def test_kafka_over_sasl_ssl(mechanism, user, password, fleet, rabbit, bridged):
     kafka = fleet("kafka")
     bridge = bridged(kafka, sasl_kafka(kafka, fleet.pki, mechanism, user, password), rabbit,
                      rabbit_endpoint(rabbit))
+    arrives(bridge, rabbit)
+
+
+def _part(claims):
+    return base64.urlsafe_b64encode(json.dumps(claims).encode()).rstrip(b"=").decode()
+
+
+def test_kafka_by_a_token_from_a_file(fleet, rabbit, bridged, tmp_path):
+    kafka = fleet("kafka")
+    now = int(time.time())
+    token = tmp_path / "token"
+    token.write_text("no token yet")
+    endpoint = sasl_kafka(kafka, fleet.pki)
+    endpoint["sasl"] = {"mechanism": "OAUTHBEARER", "oauth": {"token_file": str(token)}}
+    bridge = bridged(kafka, endpoint, rabbit, rabbit_endpoint(rabbit))
+    bridge.run.wait_logged("token", seconds=20)
+    token.write_text(_part({"alg": "none"}) + "."
+                     + _part({"sub": "alice", "iat": now, "exp": now + 3600}) + ".")
     arrives(bridge, rabbit)
 
 
