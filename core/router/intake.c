@@ -115,7 +115,7 @@ static enum mb_status entry_prepare(struct mb_lane *lane, uint64_t sequence)
 }
 
 /* MB_INVALID: the source broke the contract; the message was not taken. */
-static enum mb_status take(struct mb_lane *lane, struct mb_message *message, int64_t now_ms,
+static enum mb_status take(struct mb_lane *lane, struct mb_message *message,
                            struct mb_scope **cached)
 {
     struct mb_scope *scope = *cached;
@@ -135,7 +135,6 @@ static enum mb_status take(struct mb_lane *lane, struct mb_message *message, int
     status = mb_window_push(&lane->window, message, scope, &entry);
     if (status != MB_OK)
         return status;
-    entry->taken_ms = now_ms;
     mb_counter_add(&lane->counters->received, 1);
     mb_counter_add(&lane->counters->bytes_in, message->body.size + message->key.size);
     lane->taken_total++;
@@ -166,7 +165,7 @@ static void pause_step(struct mb_lane *lane, bool open, int64_t now_ms)
     lane->paused = paused;
 }
 
-static enum mb_status poll_batch(struct mb_lane *lane, struct mb_batch *batch, int64_t now_ms)
+static enum mb_status poll_batch(struct mb_lane *lane, struct mb_batch *batch)
 {
     struct mb_scope *cached = NULL;
     enum mb_status status;
@@ -178,7 +177,7 @@ static enum mb_status poll_batch(struct mb_lane *lane, struct mb_batch *batch, i
         return mb_error_set(&lane->source.error, MB_DISCONNECTED, MB_CAUSE_CONNECTION, "contract",
                             "the backend filled more of a batch than there is");
     while (done < batch->count && taken == MB_OK)
-        taken = take(lane, batch->messages[done++], now_ms, &cached);
+        taken = take(lane, batch->messages[done++], &cached);
     if (lane->window.head != lane->window.tail)
         mb_lane_arena_mark(&lane->window.arena, lane->window.head - 1);
     if (taken == MB_OK)
@@ -226,7 +225,7 @@ bool mb_lane_intake(struct mb_lane *lane, int64_t now_ms)
     batch.bytes_max = lane->window.max_bytes - lane->window.bytes;
     batch.messages = messages;
     batch.arena = &lane->window.arena.arena;
-    status = poll_batch(lane, &batch, now_ms);
+    status = poll_batch(lane, &batch);
     head = lane->window.head - head;
     batch_adapt(lane, batch.count, batch.count_max);
     mb_window_give_messages(&lane->window, messages + head, count - head);

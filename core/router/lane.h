@@ -45,7 +45,6 @@ struct mb_outlet {
     bool missing; /* one said that the destination is gone: it is made again before the retry */
     enum mb_outlet_phase phase;
     uint32_t names_index; /* templated: its place in an entry's names */
-    uint32_t opens_seen;
     uint32_t in_flight;
     uint32_t in_flight_max; /* shrinks to 1 after a refusal, grows by one a confirm */
     uint64_t pending;       /* dead letter: entries that want it and are not sent */

@@ -66,7 +66,6 @@ struct mb_entry {
     uint64_t attempted;
     uint64_t next_in_scope;
     struct mb_dead_letter *dead;
-    int64_t taken_ms;
     struct mb_position destination; /* at the first sink */
     uint32_t bytes;
     bool stale;    /* its scope is gone: neither sent again nor acknowledged */
