@@ -72,6 +72,12 @@ struct mb_host {
      * the lane's thread, from within an operation (open excepted: raise it in the first service).
      */
     void (*event)(void *context, const struct mb_event *event);
+
+    /* Since 1.1. A sink wrote one message that lacks these fields (enum mb_field and MB_LOST_…):
+     * neither its platform nor the sidecar could carry them. Counted by field. */
+    void (*degraded)(void *context, uint64_t fields);
+    /* Bytes that went over the network since the last call, frames and compression included. */
+    void (*traffic)(void *context, uint64_t received_bytes, uint64_t sent_bytes);
 };
 
 /*

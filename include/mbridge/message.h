@@ -39,6 +39,12 @@ enum mb_field {
     MB_HAS_PRIORITY = 1u << 19
 };
 
+/* What can be lost besides the fields above; in one mask with them. */
+#define MB_LOST_BODY        (UINT64_C(1) << 32) /* its kind, or the types in it */
+#define MB_LOST_HEADERS     (UINT64_C(1) << 33) /* a name, a value, a type, the order */
+#define MB_LOST_ANNOTATIONS (UINT64_C(1) << 34)
+#define MB_LOST_FOOTER      (UINT64_C(1) << 35)
+
 enum mb_body_kind {
     MB_BODY_BYTES = 0,      /* body: Kafka value, 0-9-1 body, one AMQP 1.0 data section */
     MB_BODY_NULL = 1,       /* Kafka tombstone; AMQP 1.0 amqp-value null */
@@ -127,6 +133,18 @@ struct mb_message {
     struct mb_slice raw;
     uint64_t path[MB_PATH_HOPS_MAX]; /* hashes of the streams passed, oldest first */
     uint32_t size_bytes;             /* what the message costs in a window; set by the core */
+
+    /* Since 1.1. */
+    uint32_t
+        delivery_count; /* how often it was handed out before, as the broker counts; 0 unknown */
+    struct mb_slice sidecar;   /* the carrier's bytes as read (kit/sidecar.h); null: none. What it
+                                * explains is restored by the sink that needs it, not here. */
+    struct mb_slice stable_id; /* of the message, as an earlier bridge gave it; null: none */
+    /* The source says that this message must not be delivered (it cannot be decoded, or was tried
+     * too often): the route's reject policy takes it, with this word and this sentence. The body
+     * holds what there was on the wire. NULL: deliver. Same life as the message. */
+    const char *reject_reason;
+    const char *reject_text;
 };
 
 #endif

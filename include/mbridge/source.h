@@ -110,6 +110,7 @@ struct mb_open_params {
     uint32_t timeout_ms; /* open must have returned by then */
     bool ordered;        /* the route keeps order by key */
     uint8_t provenance;  /* enum mb_provenance (sink.h) */
+    bool strict; /* since 1.1. sink: what cannot be carried losslessly is rejected, not degraded */
 };
 
 struct mb_source_ops {
@@ -157,6 +158,12 @@ struct mb_source_ops {
      * What has to be stored by commit is the core's to commit before. NULL allowed. Afterwards no
      * event comes and nothing of the batch's arena is touched. */
     void (*close)(struct mb_source *source);
+
+    /* Since 1.1. The pattern matches other streams than at open: takes up the new ones, leaves what
+     * is gone. The list is as in params->streams, complete, valid during the call. New scopes
+     * follow as events. NULL: the core drains, closes and opens again. */
+    enum mb_status (*streams)(struct mb_source *source, const struct mb_strings *streams,
+                              struct mb_error *err);
 };
 
 #endif

@@ -79,7 +79,11 @@ struct mb_value {
 enum mb_section {
     MB_SECTION_APPLICATION = 0, /* Kafka record headers, 0-9-1 headers, application-properties */
     MB_SECTION_MESSAGE_ANNOTATIONS = 1,
-    MB_SECTION_FOOTER = 2
+    MB_SECTION_FOOTER = 2,
+    /* A carrier of the bridge itself (sidecar, path, id: kit/provenance.h). It keeps its place in
+     * the list, so that a sink of the same platform writes the message as it was; no other sink
+     * shows it, and templates and steps do not see it. */
+    MB_SECTION_BRIDGE = 3
 };
 
 /* One entry of the ordered multimap: names may repeat, and their order is part of the message. */

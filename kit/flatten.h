@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Parts of a projection that several platforms share.
+ */
+#ifndef MBRIDGE_KIT_FLATTEN_H
+#define MBRIDGE_KIT_FLATTEN_H
+
+#include <kit/scratch.h>
+#include <kit/text.h>
+#include <mbridge/message.h>
+
+/* Headers that are bytes (Kafka, Redis): application headers in their order with values as text or
+ * bytes (MB_STRING if UTF-8 without NUL, else MB_BINARY; null stays null), then a header for each
+ * property that no header says already, by kit/field.h. Leaves *natural's five promotable
+ * properties as reading those headers will set them, and clears all others of the mask shown.
+ * natural starts as a copy of message. */
+enum mb_status mb_flatten_headers(const struct mb_message *message, uint64_t shown,
+                                  struct mb_scratch *scratch, struct mb_message *natural);
+
+/* A body in plain bytes: data as it is, the bytes of a string or binary value, JSON for other
+ * values and Redis pairs, kit/types.h where a value is no JSON. *ret_json: it is JSON. A null body
+ * stays MB_BODY_NULL; everything else becomes MB_BODY_BYTES. */
+enum mb_status mb_flatten_body(const struct mb_message *message, struct mb_scratch *scratch,
+                               struct mb_message *natural, bool *ret_json);
+
+#endif
