@@ -68,6 +68,11 @@ class Brokers:
         return self._get(f"rabbit-{which}", lambda: RabbitBroker(
             workdir=self._workdir, **options))
 
+    def artemis(self, which="a", **options):
+        from brokers import ArtemisBroker
+        return self._get(f"artemis-{which}", lambda: ArtemisBroker(
+            workdir=self._workdir, **options))
+
     def stop(self):
         self._stack.close()
 
@@ -93,6 +98,11 @@ def kafka3(brokers):
 @pytest.fixture
 def rabbit(brokers):
     return brokers.rabbit()
+
+
+@pytest.fixture
+def artemis(brokers):
+    return brokers.artemis()
 
 
 @pytest.fixture

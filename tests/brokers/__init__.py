@@ -15,6 +15,7 @@ not given by the caller. Whatever is still running when the interpreter ends, ho
 is killed.
 """
 
+from .artemis_broker import ArtemisBroker
 from .kafka_broker import KafkaBroker
 from .mock_kafka import MockKafka
 from .pki import Pki, make_pki
@@ -22,6 +23,7 @@ from .process import BrokerError, free_port, wait_until
 from .rabbit_broker import RabbitBroker
 
 __all__ = [
+    "ArtemisBroker",
     "BrokerError",
     "KafkaBroker",
     "MockKafka",

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Brokers to play with: cli.py up|down|status [NAME...] (kafka-3.9, kafka-4, rabbitmq).
+"""Brokers to play with: cli.py up|down|status [NAME...] (see NAMES).
 
 They run until `down`, each on a free loopback port with its data in the cache directory; `fetch`
 only downloads what the named ones need.
@@ -8,18 +8,28 @@ only downloads what the named ones need.
 import json
 import shutil
 import sys
+import tempfile
 from pathlib import Path
 
 # Run as a file, this directory would be searched first, with its modules as top-level names.
 sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-from brokers import BrokerError, KafkaBroker, RabbitBroker  # noqa: E402
+from brokers import ArtemisBroker, BrokerError, KafkaBroker, RabbitBroker  # noqa: E402
 from brokers.guardian import start_time  # noqa: E402
-from brokers.install import cache_dir, ensure_packages, kafka_libs  # noqa: E402
+from brokers.install import cache_dir  # noqa: E402
 from brokers.process import terminate  # noqa: E402
 
 KAFKA_VERSIONS = {"kafka-3.9": "3.9.1", "kafka-4": "4.3.1"}
-NAMES = [*KAFKA_VERSIONS, "rabbitmq"]
+RABBIT_RELEASES = {"rabbitmq": None, "rabbitmq-3": "bookworm", "rabbitmq-4": "trixie"}
+BROKERS = {
+    **{name: lambda version=version, **options: KafkaBroker(version, **options)
+       for name, version in KAFKA_VERSIONS.items()},
+    **{name: lambda release=release, **options: RabbitBroker(release=release, amqp10=True,
+                                                             **options)
+       for name, release in RABBIT_RELEASES.items()},
+    "artemis": ArtemisBroker,
+}
+NAMES = [*BROKERS]
 STOP_TIMEOUT = 20
 
 
@@ -37,14 +47,8 @@ def recorded(name):
     return state if start_time(pid) == start else None
 
 
-def make(name, workdir):
-    if name == "rabbitmq":
-        return RabbitBroker(workdir, detached=True)
-    return KafkaBroker(KAFKA_VERSIONS[name], workdir, detached=True)
-
-
 def address_of(broker):
-    return broker.uri if isinstance(broker, RabbitBroker) else f"kafka://{broker.bootstrap}"
+    return broker.uri if hasattr(broker, "uri") else f"kafka://{broker.bootstrap}"
 
 
 def up(name):
@@ -53,7 +57,7 @@ def up(name):
         down(name)
         home = home_of(name)
         home.mkdir(parents=True)
-        broker = make(name, home)
+        broker = BROKERS[name](workdir=home, detached=True)
         broker.start()
         state = {"address": address_of(broker), "processes": broker.processes(),
                  "log": str(broker.log_path)}
@@ -88,10 +92,9 @@ def stop(name):
 
 
 def fetch(name):
-    if name == "rabbitmq":
-        ensure_packages("rabbitmq")
-    else:
-        kafka_libs(KAFKA_VERSIONS[name])
+    """Downloads and installs what the broker needs: all of that happens when one is made."""
+    with tempfile.TemporaryDirectory(prefix="mbridge-fetch-") as workdir:
+        BROKERS[name](workdir=workdir, detached=True)
 
 
 ACTIONS = {"up": up, "down": stop, "status": status, "fetch": fetch}

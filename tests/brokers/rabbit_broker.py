@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One private RabbitMQ node from Debian's package, with an epmd of its own."""
+"""One private RabbitMQ node of a Debian package, with an epmd of its own."""
 
 import os
 import secrets
@@ -10,6 +10,7 @@ from pathlib import Path
 
 from .guardian import start_time
 from .install import ensure_packages
+from .other_release import RootFs, host_release
 from .pki import make_pki
 from .process import (Broker, BrokerError, free_port, port_is_open, spawn, terminate, unwatch,
                       wait_until)
@@ -23,6 +24,8 @@ ERLANG_ARGUMENTS = "+sbwt none +sbwtdcpu none +sbwtdio none"
 class RabbitBroker(Broker):
     """RabbitMQ of the version that Debian has; users guest/guest. tls=True adds tls_port.
 
+    release: "bookworm" (3.10) or "trixie" (4.0), where it need not be this machine's own.
+    amqp10=True: speaks AMQP 1.0 on the same port too, at amqp10_uri.
     config: further lines of rabbitmq.conf, by name. certificate: which of the PKI's server
     certificates the TLS listener shows ("server", "wrongname", "expired"). plugins: names.
     """
@@ -30,8 +33,10 @@ class RabbitBroker(Broker):
     name = "rabbitmq"
 
     def __init__(self, workdir=None, tls=False, config=None, certificate="server", pki=None,
-                 plugins=(), detached=False):
-        if not (BIN / "rabbitmq-server").exists():
+                 plugins=(), detached=False, amqp10=False, release=None):
+        foreign = release not in (None, host_release())
+        self._root = RootFs(release) if foreign else None
+        if not foreign and not (BIN / "rabbitmq-server").exists():
             ensure_packages("rabbitmq")
         super().__init__(workdir, detached)
         self._dist_port, self._epmd_port = free_port(), free_port()
@@ -41,6 +46,9 @@ class RabbitBroker(Broker):
         self.node = f"mbridge{self.port}@localhost"
         self.username = self.password = "guest"
         self.uri = f"amqp://guest:guest@127.0.0.1:{self.port}/%2F"
+        self.amqp10_uri = f"amqp://guest:guest@127.0.0.1:{self.port}" if amqp10 else None
+        if amqp10:
+            plugins = (*plugins, "rabbitmq_amqp1_0")  # 4.0 has it built in, and a name for it
         self.tls_port = self.tls_uri = self.pki = self.ca_path = None
         settings = {"listeners.tcp.1": self.address, "disk_free_limit.absolute": "50MB"}
         if tls:
@@ -58,7 +66,7 @@ class RabbitBroker(Broker):
     def ctl(self, *arguments, timeout=CTL_ATTEMPT_TIMEOUT, tool="rabbitmqctl"):
         """Runs rabbitmqctl against this node (quiet, no table headers) and returns its output."""
         quiet = ["-q"] if arguments and arguments[0] != "eval" else []
-        done = subprocess.run([str(BIN / tool), "-n", self.node, *quiet, *map(str, arguments)],
+        done = subprocess.run(self._there([BIN / tool, "-n", self.node, *quiet, *arguments]),
                               env=self._env(), stdin=subprocess.DEVNULL, capture_output=True,
                               text=True, timeout=timeout)
         if done.returncode != 0:
@@ -124,17 +132,22 @@ class RabbitBroker(Broker):
             "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": ERLANG_ARGUMENTS,
         }
 
+    def _there(self, argv):
+        """A command line that runs where RabbitMQ is installed."""
+        words = [str(word) for word in argv]
+        return self._root.command(words, self.workdir) if self._root else words
+
     def _launch(self):
         if self._epmd is None:
             self._start_epmd()
         self._pid_file.unlink(missing_ok=True)
-        return spawn([BIN / "rabbitmq-server"], self.log_path, env=self._env(),
+        return spawn(self._there([BIN / "rabbitmq-server"]), self.log_path, env=self._env(),
                      detached=self._detached, cwd=self.workdir)
 
     def _start_epmd(self):
         # Else the node would start one as a daemon that outlives it.
-        epmd = shutil.which("epmd") or "/usr/bin/epmd"
-        self._epmd = spawn([epmd, "-port", self._epmd_port, "-address", "127.0.0.1"],
+        epmd = "/usr/bin/epmd" if self._root else shutil.which("epmd") or "/usr/bin/epmd"
+        self._epmd = spawn(self._there([epmd, "-port", self._epmd_port, "-address", "127.0.0.1"]),
                            self.workdir / "epmd.log", env=self._env(), detached=self._detached,
                            cwd=self.workdir)
         self._epmd_start = start_time(self._epmd.pid)
