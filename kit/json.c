@@ -139,6 +139,7 @@ static void json_key(struct mb_text *text, const struct mb_value *key, unsigned 
     case MB_DESCRIBED:
         json_value(&json, key, depth);
         text->failed = text->failed || json.failed;
+        text->memory_out = text->memory_out || json.memory_out;
         mb_text_json_string(text, (struct mb_slice){json.data, json.size});
         mb_text_release(&json);
         return;

@@ -18,6 +18,7 @@ void mb_text_clear(struct mb_text *text)
 {
     text->size = 0;
     text->failed = false;
+    text->memory_out = false;
 }
 
 void mb_text_release(struct mb_text *text)
@@ -50,6 +51,7 @@ static bool reserve(struct mb_text *text, size_t size)
     data = realloc(text->data, capacity);
     if (data == NULL) {
         text->failed = true;
+        text->memory_out = true;
         return false;
     }
     text->data = data;
@@ -84,10 +86,14 @@ void mb_text_addf(struct mb_text *text, const char *format, ...)
         mb_text_add(text, small, (size_t)size);
         return;
     }
-    if (size >= 0 && !text->failed && (size_t)size <= text->max_size)
-        large = malloc((size_t)size + 1);
+    if (size < 0 || text->failed || (size_t)size > text->max_size) {
+        text->failed = true;
+        return;
+    }
+    large = malloc((size_t)size + 1);
     if (large == NULL) {
         text->failed = true;
+        text->memory_out = true;
         return;
     }
     va_start(args, format);

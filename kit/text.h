@@ -20,6 +20,7 @@ struct mb_text {
     size_t capacity;
     size_t max_size;
     bool failed;
+    bool memory_out; /* what failed was memory, not a bound or a value */
 };
 
 void mb_text_clear(struct mb_text *text);

@@ -1,0 +1,110 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "kit/field.h"
+
+#include "kit/text.h"
+
+static const struct field_name {
+    uint64_t bit;
+    const char *name;
+    size_t size;
+} field_names[] = {
+#define NAMED(bit, text)                                                                           \
+    {                                                                                              \
+        bit, text, sizeof(text) - 1                                                                \
+    }
+    NAMED(MB_HAS_KEY, "key"),
+    NAMED(MB_HAS_MESSAGE_ID, "message-id"),
+    NAMED(MB_HAS_CORRELATION_ID, "correlation-id"),
+    NAMED(MB_HAS_CONTENT_TYPE, "content-type"),
+    NAMED(MB_HAS_CONTENT_ENCODING, "content-encoding"),
+    NAMED(MB_HAS_SUBJECT, "subject"),
+    NAMED(MB_HAS_TO, "to"),
+    NAMED(MB_HAS_REPLY_TO, "reply-to"),
+    NAMED(MB_HAS_GROUP_ID, "group-id"),
+    NAMED(MB_HAS_GROUP_SEQUENCE, "group-sequence"),
+    NAMED(MB_HAS_REPLY_TO_GROUP_ID, "reply-to-group-id"),
+    NAMED(MB_HAS_USER_ID, "user-id"),
+    NAMED(MB_HAS_APP_ID, "app-id"),
+    NAMED(MB_HAS_EXCHANGE, "exchange"),
+    NAMED(MB_HAS_ROUTING_KEY, "routing-key"),
+    NAMED(MB_HAS_TIMESTAMP, "timestamp"),
+    NAMED(MB_HAS_TTL, "ttl"),
+    NAMED(MB_HAS_EXPIRES_AT, "absolute-expiry"),
+    NAMED(MB_HAS_DURABLE, "durable"),
+    NAMED(MB_HAS_PRIORITY, "priority"),
+    NAMED(MB_LOST_BODY, "body"),
+    NAMED(MB_LOST_HEADERS, "headers"),
+    NAMED(MB_LOST_ANNOTATIONS, "annotations"),
+    NAMED(MB_LOST_FOOTER, "footer"),
+#undef NAMED
+};
+
+#define FIELDS_COUNT (sizeof field_names / sizeof field_names[0])
+
+const char *mb_field_name(uint64_t bit)
+{
+    for (size_t i = 0; i < FIELDS_COUNT; i++) {
+        if (field_names[i].bit == bit)
+            return field_names[i].name;
+    }
+    return NULL;
+}
+
+uint64_t mb_field_of(struct mb_slice name)
+{
+    for (size_t i = 0; i < FIELDS_COUNT; i++) {
+        if (field_names[i].size == name.size &&
+            memcmp(field_names[i].name, name.data, name.size) == 0)
+            return field_names[i].bit;
+    }
+    return 0;
+}
+
+/* The size decides for almost all names: a header costs one comparison at most. */
+static uint32_t promoted_field(struct mb_slice name)
+{
+    switch (name.size) {
+    case 7:
+        return memcmp(name.data, "subject", 7) == 0 ? MB_HAS_SUBJECT : 0;
+    case 10:
+        return memcmp(name.data, "message-id", 10) == 0 ? MB_HAS_MESSAGE_ID : 0;
+    case 12:
+        return memcmp(name.data, "content-type", 12) == 0 ? MB_HAS_CONTENT_TYPE : 0;
+    case 14:
+        return memcmp(name.data, "correlation-id", 14) == 0 ? MB_HAS_CORRELATION_ID : 0;
+    case 16:
+        return memcmp(name.data, "content-encoding", 16) == 0 ? MB_HAS_CONTENT_ENCODING : 0;
+    default:
+        return 0;
+    }
+}
+
+void mb_field_promote(struct mb_message *message, const struct mb_header *header)
+{
+    struct mb_slice text = header->value.as.bytes;
+    uint32_t field;
+
+    if (header->value.type != MB_STRING || header->section != MB_SECTION_APPLICATION)
+        return;
+    field = promoted_field(header->name);
+    message->present |= field;
+    switch (field) {
+    case MB_HAS_SUBJECT:
+        message->subject = text;
+        return;
+    case MB_HAS_MESSAGE_ID:
+        message->message_id = (struct mb_id){.kind = MB_ID_STRING, .bytes = text};
+        return;
+    case MB_HAS_CONTENT_TYPE:
+        message->content_type = text;
+        return;
+    case MB_HAS_CORRELATION_ID:
+        message->correlation_id = (struct mb_id){.kind = MB_ID_STRING, .bytes = text};
+        return;
+    case MB_HAS_CONTENT_ENCODING:
+        message->content_encoding = text;
+        return;
+    default:
+        return;
+    }
+}
