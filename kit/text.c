@@ -30,7 +30,7 @@ void mb_text_release(struct mb_text *text)
     text->max_size = max_size;
 }
 
-static bool reserve(struct mb_text *text, size_t size)
+bool mb_text_reserve(struct mb_text *text, size_t size)
 {
     size_t need;
     size_t capacity;
@@ -61,7 +61,7 @@ static bool reserve(struct mb_text *text, size_t size)
 
 void mb_text_add(struct mb_text *text, const void *data, size_t size)
 {
-    if (size == 0 || !reserve(text, size))
+    if (size == 0 || !mb_text_reserve(text, size))
         return;
     memcpy(text->data + text->size, data, size);
     text->size += size;

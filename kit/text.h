@@ -25,6 +25,9 @@ struct mb_text {
 
 void mb_text_clear(struct mb_text *text);
 void mb_text_release(struct mb_text *text);
+/* Makes room for size bytes behind the text, for a caller that writes them there itself and then
+ * adds to text->size. false: the text failed. */
+bool mb_text_reserve(struct mb_text *text, size_t size);
 void mb_text_add(struct mb_text *text, const void *data, size_t size);
 MB_PRINTF(2, 3) void mb_text_addf(struct mb_text *text, const char *format, ...);
 
