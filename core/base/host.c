@@ -29,6 +29,19 @@ static int64_t host_wall_ms(void *context)
     return mb_clock_wall_ms();
 }
 
+static void ignore_degraded(void *context, uint64_t fields)
+{
+    (void)context;
+    (void)fields;
+}
+
+static void ignore_traffic(void *context, uint64_t received_bytes, uint64_t sent_bytes)
+{
+    (void)context;
+    (void)received_bytes;
+    (void)sent_bytes;
+}
+
 void mb_host_init(struct mb_host *host, void *context,
                   void (*log)(void *context, enum mb_log_level level, const char *text),
                   void (*event)(void *context, const struct mb_event *event))
@@ -42,5 +55,7 @@ void mb_host_init(struct mb_host *host, void *context,
         .wall_ms = host_wall_ms,
         .log = log,
         .event = event,
+        .degraded = ignore_degraded,
+        .traffic = ignore_traffic,
     };
 }

@@ -85,6 +85,7 @@ void mb_loader_take_route(struct mb_loader *loader, const struct mb_settings *se
     route->on_loss = (enum mb_on_loss)values->on_loss;
     route->fidelity = (enum mb_fidelity)values->fidelity;
     route->provenance = (enum mb_provenance_mode)values->provenance;
+    route->allow_cycle = values->allow_cycle;
     route->lanes = (unsigned)values->lanes;
     route->window_messages = (uint32_t)values->window_messages;
     route->window_bytes = values->window_bytes;
@@ -266,8 +267,8 @@ bool mb_config_route_equal(const struct mb_config_route *a, const struct mb_conf
                          b->dead_letter != NULL) &&
            steps_equal(a, b) && a->order == b->order && a->delivery == b->delivery &&
            a->on_reject == b->on_reject && a->on_loss == b->on_loss && a->fidelity == b->fidelity &&
-           a->provenance == b->provenance && a->lanes == b->lanes &&
-           a->window_messages == b->window_messages && a->window_bytes == b->window_bytes &&
-           a->retry_initial_ms == b->retry_initial_ms && a->retry_max_ms == b->retry_max_ms &&
-           a->retry_attempts == b->retry_attempts;
+           a->provenance == b->provenance && a->allow_cycle == b->allow_cycle &&
+           a->lanes == b->lanes && a->window_messages == b->window_messages &&
+           a->window_bytes == b->window_bytes && a->retry_initial_ms == b->retry_initial_ms &&
+           a->retry_max_ms == b->retry_max_ms && a->retry_attempts == b->retry_attempts;
 }

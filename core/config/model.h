@@ -68,6 +68,7 @@ struct mb_config_route {
     enum mb_on_loss on_loss;
     enum mb_fidelity fidelity;
     enum mb_provenance_mode provenance;
+    bool allow_cycle; /* its messages may come back to it: their path stops them then */
     unsigned lanes;
     uint32_t window_messages;
     int64_t window_bytes;

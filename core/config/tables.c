@@ -203,7 +203,16 @@ static const struct mb_option route_rows[] = {
      .offset = offsetof(struct mb_route_values, provenance),
      .choices = provenances,
      .default_text = "auto",
-     .doc = "Whether an id and the path are added to messages. auto: where the platforms differ."},
+     .doc =
+         "Whether messages are given an id, the path that they took, and a sidecar of what their "
+         "new platform cannot hold. auto: where the platforms differ. always: id and path on "
+         "the same platform too. never: nothing is added."},
+    {.name = "allow_cycle",
+     .type = MB_OPTION_BOOL,
+     .offset = offsetof(struct mb_route_values, allow_cycle),
+     .default_text = "false",
+     .doc = "Routes of this file may send messages back to where they came from. Each message then "
+            "carries its path, and is not sent to where it was already."},
 };
 
 const struct mb_option_table mb_bridge_table = {ROWS(bridge_rows), sizeof(struct mb_bridge_values)};

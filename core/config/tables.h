@@ -41,6 +41,7 @@ struct mb_route_values {
     int64_t on_loss;
     int64_t fidelity;
     int64_t provenance;
+    bool allow_cycle;
     int64_t lanes;
     int64_t window_messages;
     int64_t window_bytes;

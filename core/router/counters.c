@@ -30,6 +30,12 @@ void mb_counters_retry(struct mb_counters *counters, const char *reason)
     retries_add(counters, reason, 1);
 }
 
+void mb_counters_degraded(struct mb_counters *counters, uint64_t fields)
+{
+    for (; fields != 0; fields &= fields - 1)
+        mb_counter_add(&counters->degraded[__builtin_ctzll(fields)], 1);
+}
+
 void mb_counters_sum(struct mb_counters *sum, const struct mb_counters *from)
 {
     uint32_t reasons = atomic_load_explicit(&from->reasons_count, memory_order_acquire);
@@ -41,10 +47,17 @@ void mb_counters_sum(struct mb_counters *sum, const struct mb_counters *from)
     mb_counter_add(&sum->released, mb_counter_get(&from->released));
     mb_counter_add(&sum->expired, mb_counter_get(&from->expired));
     mb_counter_add(&sum->duplicates, mb_counter_get(&from->duplicates));
+    mb_counter_add(&sum->lost, mb_counter_get(&from->lost));
     mb_counter_add(&sum->bytes_in, mb_counter_get(&from->bytes_in));
+    mb_counter_add(&sum->wire_in, mb_counter_get(&from->wire_in));
+    mb_counter_add(&sum->wire_out, mb_counter_get(&from->wire_out));
     mb_counter_add(&sum->in_flight, mb_counter_get(&from->in_flight));
     mb_counter_add(&sum->in_flight_bytes, mb_counter_get(&from->in_flight_bytes));
     mb_counter_add(&sum->remaining, mb_counter_get(&from->remaining));
+    for (size_t i = 0; i < MB_DROPS_COUNT; i++)
+        mb_counter_add(&sum->filtered_by[i], mb_counter_get(&from->filtered_by[i]));
+    for (size_t i = 0; i < MB_COUNTED_FIELDS_MAX; i++)
+        mb_counter_add(&sum->degraded[i], mb_counter_get(&from->degraded[i]));
     for (size_t i = 0; i < MB_SINKS_MAX; i++)
         mb_counter_add(&sum->confirmed[i], mb_counter_get(&from->confirmed[i]));
     for (uint32_t i = 0; i < reasons; i++)

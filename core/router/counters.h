@@ -13,6 +13,16 @@
 typedef _Atomic uint64_t mb_counter;
 
 #define MB_COUNTED_REASONS_MAX 16
+#define MB_COUNTED_FIELDS_MAX  64 /* bits of enum mb_field and MB_LOST_… */
+
+/* Why a message is done without having been sent. */
+enum mb_drop {
+    MB_DROP_NONE = 0,
+    MB_DROP_STEP = 1,
+    MB_DROP_LOOP = 2, /* it has been at every destination already */
+    MB_DROP_EXPIRED = 3
+};
+#define MB_DROPS_COUNT 4
 
 struct mb_reason_counter {
     char reason[MB_REASON_SIZE];
@@ -24,10 +34,15 @@ struct mb_counters {
     mb_counter delivered;
     mb_counter dead_lettered;
     mb_counter filtered;
+    mb_counter filtered_by[MB_DROPS_COUNT]; /* by enum mb_drop; expired is not among them */
     mb_counter released;
     mb_counter expired;
     mb_counter duplicates; /* sent again after the destination may have had it already */
+    mb_counter lost;       /* gone at the source before they could be read, as far as it tells */
     mb_counter bytes_in;
+    mb_counter wire_in; /* bytes over the network, of the source and all sinks */
+    mb_counter wire_out;
+    mb_counter degraded[MB_COUNTED_FIELDS_MAX]; /* by bit: written without this field */
     mb_counter in_flight;
     mb_counter in_flight_bytes;
     mb_counter confirmed[MB_SINKS_MAX];
@@ -55,6 +70,9 @@ static inline uint64_t mb_counter_get(const mb_counter *counter)
 }
 
 void mb_counters_retry(struct mb_counters *counters, const char *reason);
+
+/* One more message without each of the fields. */
+void mb_counters_degraded(struct mb_counters *counters, uint64_t fields);
 
 /* Adds every counter of from to sum (gauges too). */
 void mb_counters_sum(struct mb_counters *sum, const struct mb_counters *from);

@@ -96,20 +96,30 @@ static enum mb_status entry_prepare(struct mb_lane *lane, uint64_t sequence)
     enum mb_status status = MB_OK;
 
     entry->want = sinks;
+    if (entry->message->reject_reason != NULL) {
+        const char *text = entry->message->reject_text;
+
+        mb_lane_reject(lane, sequence, sinks, entry->message->reject_reason,
+                       text != NULL ? text : "the source cannot deliver this message");
+        return MB_OK;
+    }
     if (lane->steps_count > 0)
         status = steps_apply(lane, entry->message, &verdict, &reason, &step);
     if (status != MB_OK)
         return status;
     if (verdict == MB_DROP) {
-        entry->filtered = true;
+        entry->dropped = MB_DROP_STEP;
         entry->want = 0;
     } else if (verdict == MB_REJECT) {
         char text[128];
 
         snprintf(text, sizeof text, "step %s rejected the message: %s", step, reason);
         mb_lane_reject(lane, sequence, sinks, reason, text);
-    } else if (lane->templated_count > 0) {
-        status = names_render(lane, sequence);
+    } else {
+        if (lane->templated_count > 0)
+            status = names_render(lane, sequence);
+        if (lane->has_paths && status == MB_OK)
+            mb_lane_path(lane, sequence);
     }
     return status;
 }

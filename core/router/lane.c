@@ -8,12 +8,16 @@
 
 static void account(struct mb_lane *lane, const struct mb_entry *entry)
 {
-    if (entry->filtered)
+    if (entry->dropped == MB_DROP_EXPIRED) {
+        mb_counter_add(&lane->counters->expired, 1);
+    } else if (entry->dropped != MB_DROP_NONE) {
         mb_counter_add(&lane->counters->filtered, 1);
-    else if (entry->rejected != 0)
+        mb_counter_add(&lane->counters->filtered_by[entry->dropped], 1);
+    } else if (entry->rejected != 0) {
         mb_counter_add(&lane->counters->dead_lettered, 1);
-    else
+    } else {
         mb_counter_add(&lane->counters->delivered, 1);
+    }
 }
 
 static void scope_is_dirty(struct mb_lane *lane, struct mb_scope *scope)
@@ -132,6 +136,9 @@ static enum mb_status outlets_init(struct mb_lane *lane, struct mb_error *err)
         if (status != MB_OK)
             return status;
         lane->outlets[i].port.model = lane->source.stream;
+        if (lane->outlets[i].port.wants_identity)
+            lane->source.wants_identity = true;
+        lane->has_paths = lane->has_paths || lane->outlets[i].has_path;
         if (dead)
             lane->dead_letter = &lane->outlets[i];
         else if (lane->outlets[i].templated)
@@ -160,6 +167,7 @@ enum mb_status mb_lane_create(const struct mb_lane_env *env, const struct mb_con
     mb_port_init(&lane->source, MB_ROLE_SOURCE, env, route, &route->from[from], "source", number);
     lane->source.event = mb_lane_source_event;
     lane->source.event_context = lane;
+    lane->source.counters = counters;
     lane->source_ops = route->from[from].endpoint->backend->source;
     status = mb_window_init(&lane->window, route->window_messages, (uint64_t)route->window_bytes);
     if (status == MB_OK)
@@ -282,6 +290,9 @@ static void step_closing(struct mb_lane *lane)
     if (!closed)
         return;
     lane->phase = MB_LANE_CLOSED;
+    mb_port_count(&lane->source);
+    for (uint32_t i = 0; i < lane->outlets_count; i++)
+        mb_port_count(&lane->outlets[i].port);
     mb_counter_set(&lane->counters->in_flight, 0);
     mb_counter_set(&lane->counters->in_flight_bytes, 0);
     atomic_store(&lane->counters->connected, false);
@@ -291,8 +302,11 @@ static void counters_step(struct mb_lane *lane)
 {
     bool connected = lane->source.state == MB_PORT_OPEN;
 
-    for (uint32_t i = 0; i < lane->outlets_count; i++)
+    mb_port_count(&lane->source);
+    for (uint32_t i = 0; i < lane->outlets_count; i++) {
         connected = connected && lane->outlets[i].port.state == MB_PORT_OPEN;
+        mb_port_count(&lane->outlets[i].port);
+    }
     atomic_store_explicit(&lane->counters->connected, connected, memory_order_relaxed);
     mb_counter_set(&lane->counters->in_flight, mb_window_count(&lane->window));
     mb_counter_set(&lane->counters->in_flight_bytes, lane->window.bytes);

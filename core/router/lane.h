@@ -22,10 +22,11 @@
 #include "core/router/steps.h"
 #include "core/router/window.h"
 
-#define MB_LANE_BATCH_MAX 512u
-#define MB_LANE_BATCH_MIN 32u
-#define MB_LANE_DIRTY_MAX 64u
-#define MB_OBSERVERS_MAX  4u
+#define MB_LANE_BATCH_MAX    512u
+#define MB_LANE_BATCH_MIN    32u
+#define MB_LANE_DIRTY_MAX    64u
+#define MB_OBSERVERS_MAX     4u
+#define MB_EXCHANGE_NAME_MAX 256u
 
 enum mb_outlet_phase {
     MB_OUTLET_FLOWING = 0,
@@ -53,6 +54,13 @@ struct mb_outlet {
     struct mb_backoff backoff;
     struct mb_template *templates[MB_NAMES_MAX]; /* NULL: no such slot or unset */
     struct mb_slice fixed_names[MB_NAMES_MAX];
+
+    /* Its destination as paths name it: checked where the sink writes paths. */
+    bool has_path;
+    bool has_destination_hash; /* the destination is fixed */
+    uint32_t destination_slot; /* of the name that says where it goes; MB_NAMES_MAX: none does */
+    uint32_t opens_seen;
+    uint64_t destination_hash;
 };
 
 struct mb_lane_step {
@@ -100,6 +108,10 @@ struct mb_lane {
     struct mb_outlet *dead_letter; /* NULL: none */
     struct mb_lane_step *steps;
     size_t steps_count;
+    bool has_paths;            /* of any sink */
+    size_t exchange_name_size; /* of the last message that came through one; 0: none yet */
+    char exchange_name[MB_EXCHANGE_NAME_MAX];
+    uint64_t exchange_hash;
     struct mb_window window;
     struct mb_passed passed;
     struct mb_counters *counters;
@@ -170,6 +182,9 @@ void mb_lane_source_finish(struct mb_lane *lane);
 void mb_lane_source_failed(struct mb_lane *lane, int64_t now_ms);
 void mb_lane_scope_gone(struct mb_lane *lane, struct mb_scope *scope);
 
+/* Stops the message at sinks where it was already, and appends where it is now (path.c). */
+void mb_lane_path(struct mb_lane *lane, uint64_t sequence);
+
 /* taking in (intake.c) */
 bool mb_lane_intake(struct mb_lane *lane, int64_t now_ms);
 
@@ -181,6 +196,10 @@ void mb_outlet_release(struct mb_outlet *outlet);
 bool mb_outlet_collect(struct mb_lane *lane, struct mb_outlet *outlet, int64_t now_ms);
 bool mb_outlet_send(struct mb_lane *lane, struct mb_outlet *outlet, int64_t now_ms);
 void mb_outlet_flush(struct mb_lane *lane, struct mb_outlet *outlet, int64_t now_ms);
+/* The hash of where the entry goes through this outlet, as a path names it; false: nothing names
+ * it. */
+bool mb_outlet_destination(const struct mb_outlet *outlet, const struct mb_entry *entry,
+                           uint64_t *ret_hash);
 /* Applies the reject policy to the entry for the outlets in bits. */
 void mb_lane_reject(struct mb_lane *lane, uint64_t sequence, uint64_t bits, const char *reason,
                     const char *text);

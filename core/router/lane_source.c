@@ -2,6 +2,7 @@
 /* The source's side of a lane: events, scopes, acknowledgements, commits. */
 #include "core/router/drain.h"
 #include "core/router/lane.h"
+#include "kit/provenance.h"
 #include "kit/text.h"
 
 #include <stdlib.h>
@@ -115,11 +116,15 @@ static enum mb_status scope_assigned(struct mb_lane *lane, const struct mb_event
     base.endpoint = mb_slice_text(lane->source.stream->endpoint->name);
     if (lane->source.stream->endpoint->identity != NULL)
         base.identity = mb_slice_text(lane->source.stream->endpoint->identity);
+    else if (lane->source.identity[0] != '\0')
+        base.identity = mb_slice_text(lane->source.identity);
     status = mb_window_add_scope(&lane->window, event, &base, &scope);
     if (status != MB_OK)
         return mb_error_set(&lane->source.error, MB_DISCONNECTED, MB_CAUSE_CONNECTION, "scopes",
                             "the source assigned a scope that cannot be kept");
     scope->state = MB_SCOPE_STARTED;
+    if (lane->has_paths)
+        scope->path_hash = mb_path_hash(scope->origin.identity, scope->origin.stream);
     if (lane->drain != NULL)
         mb_drain_scope(lane->drain, scope);
     starts[(*starts_count)++] = (struct mb_scope_start){
@@ -150,6 +155,7 @@ static void loss(struct mb_lane *lane, const struct mb_event *event)
     snprintf(stream, sizeof stream, "%.*s", (int)event->stream.size,
              event->stream.size > 0 ? (const char *)event->stream.data : "");
     snprintf(count, sizeof count, "%llu", (unsigned long long)event->count);
+    mb_counter_add(&lane->counters->lost, event->count);
     if (lane->route->on_loss == MB_LOSS_CONTINUE) {
         mb_log(lane->env->logger, MB_LOG_ERROR,
                "messages were gone at the source before they could be read", "route",
@@ -275,6 +281,7 @@ static void source_opened(struct mb_lane *lane, int64_t now_ms)
     lane->taken_ms = now_ms;
     lane->committed_ms = now_ms;
     lane->paused = false;
+    lane->exchange_name_size = 0;
 }
 
 bool mb_lane_source_step(struct mb_lane *lane, int64_t now_ms)

@@ -3,6 +3,7 @@
 #include "core/router/dead_letter.h"
 #include "core/router/destination.h"
 #include "core/router/lane.h"
+#include "kit/provenance.h"
 
 #include <stdlib.h>
 
@@ -45,6 +46,8 @@ static enum mb_status templates_init(struct mb_outlet *outlet,
         text = mb_settings_text(&stream->settings, row->name);
         if (text == NULL)
             continue;
+        if ((row->flags & MB_OPTION_NAMES_STREAM) != 0 && outlet->destination_slot == MB_NAMES_MAX)
+            outlet->destination_slot = row->slot;
         status = mb_template_create(text, &outlet->templates[row->slot], err);
         if (status != MB_OK)
             return status;
@@ -61,6 +64,27 @@ static enum mb_status templates_init(struct mb_outlet *outlet,
     return MB_OK;
 }
 
+/* What the sink adds to a message that came from the lane's source. On one platform a message is
+ * written as it was; only a route whose messages may come back to it needs their path. */
+static uint8_t provenance_of(const struct mb_config_route *route, const struct mb_backend *source,
+                             const struct mb_backend *sink)
+{
+    const uint8_t trail = MB_PROVENANCE_ID | MB_PROVENANCE_PATH;
+    bool same = strcmp(source->name, sink->name) == 0;
+
+    switch (route->provenance) {
+    case MB_PROVENANCE_NEVER:
+        return 0;
+    case MB_PROVENANCE_ALWAYS:
+        return same ? trail : trail | MB_PROVENANCE_SIDECAR;
+    case MB_PROVENANCE_AUTO:
+        break;
+    }
+    if (!same)
+        return trail | MB_PROVENANCE_SIDECAR;
+    return route->allow_cycle ? MB_PROVENANCE_PATH : 0;
+}
+
 enum mb_status mb_outlet_init(struct mb_outlet *outlet, struct mb_lane *lane,
                               const struct mb_config_stream *stream, uint32_t index,
                               bool is_dead_letter, struct mb_error *err)
@@ -69,11 +93,19 @@ enum mb_status mb_outlet_init(struct mb_outlet *outlet, struct mb_lane *lane,
                  is_dead_letter ? "dead letter" : "sink", lane->number);
     outlet->port.event = ignore_event;
     outlet->port.event_context = outlet;
+    outlet->port.counters = lane->counters;
+    outlet->port.params.provenance = provenance_of(
+        lane->route, lane->source.stream->endpoint->backend, stream->endpoint->backend);
     outlet->ops = stream->endpoint->backend->sink;
     outlet->bit = UINT64_C(1) << index;
     outlet->index = index;
     outlet->is_dead_letter = is_dead_letter;
     outlet->in_flight_max = UINT32_MAX;
+    outlet->destination_slot = MB_NAMES_MAX;
+    outlet->has_path =
+        !is_dead_letter && (outlet->port.params.provenance & MB_PROVENANCE_PATH) != 0;
+    outlet->port.wants_identity =
+        (outlet->port.params.provenance & (MB_PROVENANCE_ID | MB_PROVENANCE_PATH)) != 0;
     outlet->backoff = outlet->port.backoff;
     outlet->cursor = lane->window.head;
     return templates_init(outlet, stream, err);
@@ -297,6 +329,53 @@ static void phase_step(struct mb_lane *lane, struct mb_outlet *outlet, int64_t n
     }
 }
 
+static bool slot_is_templated(const struct mb_outlet *outlet)
+{
+    return outlet->destination_slot < MB_NAMES_MAX &&
+           (outlet->port.params.names_templated & UINT64_C(1) << outlet->destination_slot) != 0;
+}
+
+/* A new connection may be to another cluster. */
+static void outlet_opened(struct mb_outlet *outlet)
+{
+    const struct mb_port *port = &outlet->port;
+    const struct mb_backend *backend = port->stream->endpoint->backend;
+    struct mb_stream_record record = {.struct_size = sizeof record};
+    struct mb_slice name = MB_SLICE_NULL;
+
+    outlet->opens_seen = port->opens;
+    outlet->has_destination_hash = false;
+    if (!outlet->has_path || slot_is_templated(outlet))
+        return;
+    if (backend->stream != NULL &&
+        backend->stream(port->params.endpoint, MB_ROLE_SINK, port->params.options, &port->params, 0,
+                        &record) == MB_OK &&
+        record.name != NULL)
+        name = mb_slice_text(record.name);
+    else if (outlet->destination_slot < MB_NAMES_MAX)
+        name = outlet->fixed_names[outlet->destination_slot];
+    if (name.size == 0)
+        return;
+    outlet->has_destination_hash = true;
+    outlet->destination_hash = mb_path_hash(mb_slice_text(port->identity), name);
+}
+
+bool mb_outlet_destination(const struct mb_outlet *outlet, const struct mb_entry *entry,
+                           uint64_t *ret_hash)
+{
+    struct mb_slice name;
+
+    if (outlet->has_destination_hash) {
+        *ret_hash = outlet->destination_hash;
+        return true;
+    }
+    if (!slot_is_templated(outlet) || entry->names == NULL)
+        return false;
+    name = entry->names[outlet->names_index * MB_NAMES_MAX + outlet->destination_slot];
+    *ret_hash = mb_path_hash(mb_slice_text(outlet->port.identity), name);
+    return name.size > 0;
+}
+
 bool mb_outlet_collect(struct mb_lane *lane, struct mb_outlet *outlet, int64_t now_ms)
 {
     struct mb_completion completions[COMPLETIONS_MAX];
@@ -308,6 +387,8 @@ bool mb_outlet_collect(struct mb_lane *lane, struct mb_outlet *outlet, int64_t n
     mb_port_step(&outlet->port, now_ms);
     if (outlet->port.state != MB_PORT_OPEN)
         return false;
+    if (outlet->opens_seen != outlet->port.opens)
+        outlet_opened(outlet);
     status = outlet->ops->service(outlet->port.sink, err);
     while (status == MB_OK || status == MB_AGAIN) {
         count = 0;

@@ -27,6 +27,33 @@ static void host_event(void *context, const struct mb_event *event)
     port->event(port->event_context, port, event);
 }
 
+static void host_degraded(void *context, uint64_t fields)
+{
+    struct mb_port *port = context;
+
+    if (port->counters != NULL)
+        mb_counters_degraded(port->counters, fields);
+}
+
+static void host_traffic(void *context, uint64_t received_bytes, uint64_t sent_bytes)
+{
+    struct mb_port *port = context;
+
+    port->wire_in += received_bytes;
+    port->wire_out += sent_bytes;
+}
+
+void mb_port_count(struct mb_port *port)
+{
+    if ((port->wire_in | port->wire_out) == 0 || port->counters == NULL ||
+        (port->state != MB_PORT_OPEN && port->state != MB_PORT_CLOSED))
+        return;
+    mb_counter_add(&port->counters->wire_in, port->wire_in);
+    mb_counter_add(&port->counters->wire_out, port->wire_out);
+    port->wire_in = 0;
+    port->wire_out = 0;
+}
+
 void mb_port_init(struct mb_port *port, enum mb_role role, const struct mb_lane_env *env,
                   const struct mb_config_route *route, const struct mb_config_stream *stream,
                   const char *what, uint32_t lane)
@@ -43,6 +70,8 @@ void mb_port_init(struct mb_port *port, enum mb_role role, const struct mb_lane_
     port->backoff.max_ms = route->retry_max_ms;
     port->backoff.seed = (uint64_t)(uintptr_t)port ^ (uint64_t)mb_clock_wall_ms();
     mb_host_init(&port->host, port, host_log, host_event);
+    port->host.degraded = host_degraded;
+    port->host.traffic = host_traffic;
     port->params = (struct mb_open_params){
         .struct_size = sizeof port->params,
         .lane = lane,
@@ -55,6 +84,7 @@ void mb_port_init(struct mb_port *port, enum mb_role role, const struct mb_lane_
         .window_bytes = (uint64_t)route->window_bytes,
         .timeout_ms = OPEN_TIMEOUT_MS,
         .ordered = route->order == MB_ORDER_KEY,
+        .strict = route->fidelity == MB_FIDELITY_STRICT,
     };
 }
 
@@ -84,6 +114,12 @@ static enum mb_status open_instance(struct mb_port *port)
         return status;
     port->params.endpoint = mb_applied_struct(port->endpoint_applied);
     port->params.options = mb_applied_struct(port->options_applied);
+    if (port->wants_identity) {
+        status = mb_identity_learn(port->stream->endpoint, &port->params, port->identity,
+                                   sizeof port->identity, &port->identity_from, &port->error);
+        if (status != MB_OK)
+            return status;
+    }
     if (port->role == MB_ROLE_SOURCE) {
         status = mb_patterns_resolve(port->stream, &port->params, &port->names, &port->error);
         if (status != MB_OK)
@@ -176,6 +212,20 @@ void mb_port_note(struct mb_port *port, bool up, const struct mb_error *err)
     port->ever_logged = true;
 }
 
+static void note_identity(struct mb_port *port)
+{
+    if (!port->wants_identity || port->identity_from != MB_IDENTITY_ADDRESS ||
+        port->warned_of_identity)
+        return;
+    port->warned_of_identity = true;
+    mb_log(
+        port->env->logger, MB_LOG_WARN,
+        "the broker does not tell what its cluster is called: paths and ids of messages name its "
+        "address; the endpoint's option identity gives it a name that lasts",
+        "route", port->route->name, "role", port->what, "endpoint", port->stream->endpoint->name,
+        "identity", port->identity, NULL);
+}
+
 static void backoff_begin(struct mb_port *port, int64_t now_ms)
 {
     int64_t delay = mb_backoff_next_ms(&port->backoff);
@@ -193,6 +243,7 @@ static void open_done(struct mb_job *job)
     if (port->error.status == MB_OK) {
         port->state = MB_PORT_OPEN;
         port->opens++;
+        note_identity(port);
         if (!port->doubtful)
             mb_port_note(port, true, NULL);
         return;

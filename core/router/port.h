@@ -10,6 +10,8 @@
 #include "core/base/backoff.h"
 #include "core/base/log.h"
 #include "core/config/model.h"
+#include "core/router/counters.h"
+#include "core/router/identity.h"
 #include "core/runtime/connector.h"
 
 /* What a lane works with; owned by whoever runs it, outlives it. */
@@ -48,6 +50,17 @@ struct mb_port {
     struct mb_host host;
     struct mb_strings names; /* of a source's pattern */
 
+    bool wants_identity; /* learn the endpoint's identity before each open */
+    bool warned_of_identity;
+    enum mb_identity_from identity_from;
+    char identity[MB_IDENTITY_SIZE]; /* "" unless it is wanted */
+
+    struct mb_counters *counters; /* of the lane; NULL: nothing is counted */
+    /* Bytes over the network that are not counted yet. As an instance may tell them from open and
+     * close, they belong to the thread that has the instance. */
+    uint64_t wire_in;
+    uint64_t wire_out;
+
     struct mb_job job;
     struct mb_error error; /* of the last attempt or life */
     struct mb_backoff backoff;
@@ -69,6 +82,9 @@ struct mb_port {
 void mb_port_init(struct mb_port *port, enum mb_role role, const struct mb_lane_env *env,
                   const struct mb_config_route *route, const struct mb_config_stream *stream,
                   const char *what, uint32_t lane);
+
+/* Moves what the instance told of its traffic to the counters. */
+void mb_port_count(struct mb_port *port);
 
 /* Opens when it is time. */
 void mb_port_step(struct mb_port *port, int64_t now_ms);

@@ -25,7 +25,7 @@ enum mb_status mb_window_init(struct mb_window *window, uint64_t max_messages, u
 
 static void scope_free(struct mb_scope *scope)
 {
-    free(scope->stream);
+    free(scope->texts);
     free(scope);
 }
 
@@ -307,14 +307,16 @@ enum mb_status mb_window_add_scope(struct mb_window *window, const struct mb_eve
     scope = calloc(1, sizeof *scope);
     if (scope == NULL)
         return MB_NO_MEMORY;
-    scope->stream = malloc(event->stream.size + 1);
-    if (scope->stream == NULL) {
+    scope->texts = malloc(event->stream.size + 1 + base->identity.size);
+    if (scope->texts == NULL) {
         free(scope);
         return MB_NO_MEMORY;
     }
     if (event->stream.size > 0)
-        memcpy(scope->stream, event->stream.data, event->stream.size);
-    scope->stream[event->stream.size] = '\0';
+        memcpy(scope->texts, event->stream.data, event->stream.size);
+    scope->texts[event->stream.size] = '\0';
+    if (base->identity.size > 0)
+        memcpy(scope->texts + event->stream.size + 1, base->identity.data, base->identity.size);
     scope->id = event->scope;
     scope->epoch = event->epoch;
     scope->head = MB_SEQUENCE_NONE;
@@ -324,7 +326,9 @@ enum mb_status mb_window_add_scope(struct mb_window *window, const struct mb_eve
     scope->origin.struct_size = sizeof scope->origin;
     scope->origin.partition = event->partition;
     scope->origin.partitions_count = event->partitions_count;
-    scope->origin.stream = (struct mb_slice){scope->stream, event->stream.size};
+    scope->origin.stream = (struct mb_slice){scope->texts, event->stream.size};
+    if (base->identity.size > 0)
+        scope->origin.identity.data = scope->texts + event->stream.size + 1;
     scope->next = window->scopes;
     window->scopes = scope;
     window->by_id[scope->id] = scope;

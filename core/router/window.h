@@ -36,7 +36,8 @@ struct mb_scope {
     enum mb_scope_state state;
     uint32_t entries; /* in the ring */
     struct mb_origin origin;
-    char *stream;        /* what origin.stream points to */
+    char *texts;         /* what origin.stream and origin.identity point to */
+    uint64_t path_hash;  /* of the stream: what a message's path is told of it */
     uint64_t head;       /* oldest unresolved entry, MB_SEQUENCE_NONE: none */
     uint64_t newest;     /* latest entry, valid while head is not NONE */
     int64_t deadline_ms; /* REVOKING: stop by then */
@@ -70,7 +71,7 @@ struct mb_entry {
     uint32_t bytes;
     bool stale;    /* its scope is gone: neither sent again nor acknowledged */
     bool released; /* left to the next owner: neither sent nor acknowledged, nothing behind it is */
-    bool filtered; /* a step dropped it */
+    uint8_t dropped; /* enum mb_drop (counters.h): done without having been sent */
     bool resolved;
     bool passed; /* the frontier is behind it */
     bool told;   /* acknowledged singly already */
@@ -148,7 +149,7 @@ uint64_t mb_window_rewind(struct mb_window *window, uint64_t bit, uint64_t until
 /* The live scope with that id, or NULL. */
 struct mb_scope *mb_window_scope(const struct mb_window *window, uint32_t id);
 
-/* A new scope at the front of the list. Copies stream. */
+/* A new scope at the front of the list. Copies stream and identity. */
 enum mb_status mb_window_add_scope(struct mb_window *window, const struct mb_event *event,
                                    const struct mb_origin *base, struct mb_scope **ret_scope);
 

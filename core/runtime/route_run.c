@@ -2,6 +2,7 @@
 #include "core/runtime/route_run.h"
 
 #include "core/router/drain.h"
+#include "kit/field.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
@@ -212,6 +213,24 @@ static void confirmed_json(const struct mb_route_run *run, const struct mb_count
     mb_text_addf(text, "}");
 }
 
+/* By field; those that never were left out do not stand there. */
+static void degraded_json(const struct mb_counters *sum, struct mb_text *text)
+{
+    const char *separator = "";
+
+    mb_text_addf(text, ",\"degraded\":{");
+    for (unsigned bit = 0; bit < MB_COUNTED_FIELDS_MAX; bit++) {
+        uint64_t count = mb_counter_get(&sum->degraded[bit]);
+        const char *name = mb_field_name(UINT64_C(1) << bit);
+
+        if (count == 0)
+            continue;
+        mb_text_addf(text, "%s\"%s\":%" PRIu64, separator, name != NULL ? name : "unknown", count);
+        separator = ",";
+    }
+    mb_text_addf(text, "}");
+}
+
 void mb_route_run_json(const struct mb_route_run *run, struct mb_text *text)
 {
     struct mb_counters sum = {0};
@@ -223,12 +242,19 @@ void mb_route_run_json(const struct mb_route_run *run, struct mb_text *text)
     number_add(text, "delivered", &sum.delivered);
     number_add(text, "dead_lettered", &sum.dead_lettered);
     number_add(text, "filtered", &sum.filtered);
+    mb_text_addf(text, ",\"filtered_by\":{\"step\":%" PRIu64 ",\"loop\":%" PRIu64 "}",
+                 mb_counter_get(&sum.filtered_by[MB_DROP_STEP]),
+                 mb_counter_get(&sum.filtered_by[MB_DROP_LOOP]));
     number_add(text, "released", &sum.released);
     number_add(text, "expired", &sum.expired);
+    number_add(text, "lost", &sum.lost);
     number_add(text, "in_flight", &sum.in_flight);
     number_add(text, "in_flight_bytes", &sum.in_flight_bytes);
     number_add(text, "duplicates", &sum.duplicates);
     number_add(text, "bytes", &sum.bytes_in);
+    mb_text_addf(text, ",\"bytes_wire\":{\"in\":%" PRIu64 ",\"out\":%" PRIu64 "}",
+                 mb_counter_get(&sum.wire_in), mb_counter_get(&sum.wire_out));
+    degraded_json(&sum, text);
     confirmed_json(run, &sum, text);
     mb_text_addf(text, ",\"retries\":{");
     reasons = atomic_load(&sum.reasons_count);
