@@ -93,6 +93,8 @@ enum mb_status mb_dead_letter_create(struct mb_arena *arena, const struct mb_mes
         return MB_NO_MEMORY;
     message->headers = added.headers;
     message->headers_count = added.count;
+    message->raw_kind = MB_RAW_NONE; /* it has none of what was added */
+    message->raw = MB_SLICE_NULL;
     letter->message = message;
     *ret_letter = letter;
     return MB_OK;

@@ -83,7 +83,7 @@ struct mb_origin {
 
 /* The encoded form of the message at its source, for a sink of the same encoding: the bytes that
  * must not be changed on the way (AMQP 1.0 bare message). Everything else is decoded besides. */
-enum mb_raw_kind { MB_RAW_NONE = 0, MB_RAW_AMQP10_BARE = 1 };
+enum mb_raw_kind { MB_RAW_NONE = 0, MB_RAW_AMQP10_BARE = 1, MB_RAW_AMQP091_PROPERTIES = 2 };
 
 struct mb_message {
     uint32_t struct_size; /* set by the core */
