@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What no single row of a table can tell: names, combinations, routes as a whole. */
-#include "core/config/loader.h"
+#include "core/config/party.h"
 #include "core/config/secret.h"
 #include "core/router/patterns.h"
 
@@ -114,86 +114,31 @@ void mb_check_endpoint(struct mb_loader *loader, const struct mb_config_endpoint
     mb_applied_destroy(applied);
 }
 
-/* A source or sink with its structs, as the backend gets them. */
-struct party {
-    const struct mb_config_stream *stream;
-    enum mb_role role;
-    struct mb_applied *endpoint;
-    struct mb_applied *options;
-    struct mb_open_params params;
-};
-
-static bool party_init(struct mb_loader *loader, struct party *party,
-                       const struct mb_config_route *route, const struct mb_config_stream *stream,
-                       enum mb_role role)
-{
-    memset(party, 0, sizeof *party);
-    party->stream = stream;
-    party->role = role;
-    party->endpoint = apply(loader, &stream->endpoint->settings);
-    party->options = apply(loader, &stream->settings);
-    if (party->endpoint == NULL || party->options == NULL)
-        return false;
-    party->params = (struct mb_open_params){
-        .struct_size = sizeof party->params,
-        .endpoint = mb_applied_struct(party->endpoint),
-        .options = mb_applied_struct(party->options),
-        .bridge_name = loader->config->bridge_name,
-        .route_name = route->name,
-        .endpoint_name = stream->endpoint->name,
-        .default_group = route->group,
-        .names_templated = role == MB_ROLE_SINK ? mb_settings_templated(&stream->settings) : 0,
-        .window_messages = route->window_messages,
-        .window_bytes = (uint64_t)route->window_bytes,
-        .ordered = route->order == MB_ORDER_KEY,
-    };
-    return true;
-}
-
-static void party_release(struct party *party)
-{
-    mb_applied_destroy(party->endpoint);
-    mb_applied_destroy(party->options);
-}
-
-/* The stream of that index that a party names. */
-static bool party_stream(const struct party *party, size_t index, struct mb_stream_record *record)
-{
-    const struct mb_backend *backend = party->stream->endpoint->backend;
-
-    memset(record, 0, sizeof *record);
-    record->struct_size = sizeof *record;
-    return backend->stream != NULL &&
-           backend->stream(party->params.endpoint, party->role, party->params.options,
-                           &party->params, index, record) == MB_OK &&
-           record->name != NULL;
-}
-
 static bool same_endpoint(const struct mb_config_endpoint *a, const struct mb_config_endpoint *b)
 {
     return a == b || (a->backend == b->backend && mb_settings_equal(&a->settings, &b->settings));
 }
 
 /* Whether what the sink writes comes back through the source; its name goes into name. */
-static bool feeds_itself(const struct party *source, const struct party *sink, char *name,
+static bool feeds_itself(const struct mb_party *source, const struct mb_party *sink, char *name,
                          size_t size)
 {
     struct mb_stream_record record;
     uint32_t kind;
 
-    if (!same_endpoint(source->stream->endpoint, sink->stream->endpoint) ||
-        !party_stream(sink, 0, &record))
+    if (!mb_endpoints_are_one(source->stream->endpoint, sink->stream->endpoint) ||
+        !mb_party_stream(sink, 0, &record))
         return false;
     kind = record.kind;
     snprintf(name, size, "%s", record.name);
-    for (size_t i = 0; i < STREAMS_MAX && party_stream(source, i, &record); i++) {
+    for (size_t i = 0; i < STREAMS_MAX && mb_party_stream(source, i, &record); i++) {
         if (record.kind == kind && strcmp(record.name, name) == 0)
             return true;
     }
     return false;
 }
 
-static void validate(struct mb_loader *loader, const struct party *party, const char *route_name)
+static void validate(struct mb_loader *loader, const struct mb_party *party, const char *route_name)
 {
     const struct mb_backend *backend = party->stream->endpoint->backend;
     char owner[160];
@@ -207,7 +152,7 @@ static void validate(struct mb_loader *loader, const struct party *party, const 
                           party->params.ordered, on_finding, &context);
 }
 
-static void check_lanes(struct mb_loader *loader, const struct party *source,
+static void check_lanes(struct mb_loader *loader, const struct mb_party *source,
                         const struct mb_config_route *route, unsigned line)
 {
     const struct mb_source_ops *ops = source->stream->endpoint->backend->source;
@@ -256,34 +201,34 @@ static void check_parties(struct mb_loader *loader, const struct mb_config_route
                           const struct mb_settings *settings)
 {
     size_t sinks_count = route->to_count + (route->dead_letter != NULL);
-    struct party source;
-    struct party sink;
+    struct mb_party source;
+    struct mb_party sink;
     char name[STREAM_NAME_SIZE];
 
     for (size_t i = 0; i < sinks_count && !loader->no_memory; i++) {
         const struct mb_config_stream *to =
             i < route->to_count ? &route->to[i] : route->dead_letter;
 
-        if (party_init(loader, &sink, route, to, MB_ROLE_SINK))
+        if (mb_party_init(loader, &sink, route, to, MB_ROLE_SINK))
             validate(loader, &sink, route->name);
         for (size_t k = 0; k < route->from_count && !loader->no_memory; k++) {
-            if (party_init(loader, &source, route, &route->from[k], MB_ROLE_SOURCE) &&
+            if (mb_party_init(loader, &source, route, &route->from[k], MB_ROLE_SOURCE) &&
                 feeds_itself(&source, &sink, name, sizeof name))
                 mb_loader_error(loader, to->line,
                                 "%s of route \"%s\" writes to \"%.200s\", which the route reads: "
                                 "messages would go round for ever",
                                 i < route->to_count ? "to" : "dead_letter", route->name, name);
-            party_release(&source);
+            mb_party_release(&source);
         }
-        party_release(&sink);
+        mb_party_release(&sink);
     }
     for (size_t k = 0; k < route->from_count && !loader->no_memory; k++) {
-        if (party_init(loader, &source, route, &route->from[k], MB_ROLE_SOURCE)) {
+        if (mb_party_init(loader, &source, route, &route->from[k], MB_ROLE_SOURCE)) {
             validate(loader, &source, route->name);
             check_never(loader, &route->from[k]);
             check_lanes(loader, &source, route, mb_settings_line(settings, "lanes"));
         }
-        party_release(&source);
+        mb_party_release(&source);
     }
 }
 
@@ -318,6 +263,10 @@ static void check_policies(struct mb_loader *loader, const struct mb_config_rout
     if (route->retry_initial_ms > route->retry_max_ms)
         mb_loader_error(loader, mb_settings_line(settings, "retry.initial"),
                         "retry.initial is longer than retry.max");
+    if (route->allow_cycle && route->provenance == MB_PROVENANCE_NEVER)
+        mb_loader_error(loader, mb_settings_line(settings, "provenance"),
+                        "allow_cycle = true needs the path of messages, which provenance = "
+                        "\"never\" leaves out: nothing would end their round");
     if (route->on_loss == MB_LOSS_CONTINUE)
         mb_loader_warning(loader, mb_settings_line(settings, "on_loss"),
                           "on_loss = \"continue\": what the source has lost is counted and passed "

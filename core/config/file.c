@@ -176,6 +176,9 @@ static void read_root(struct mb_loader *loader, config_setting_t *root)
     for (size_t i = 0; i < loader->config->routes_count; i++)
         mb_check_route(loader, i);
     mb_check_names(loader);
+    mb_leave_out_dead_letters(loader);
+    if (!loader->no_memory)
+        mb_check_cycles(loader);
 }
 
 /* The whole file, NUL-terminated; NULL is reported. */

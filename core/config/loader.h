@@ -68,5 +68,10 @@ void mb_check_bridge(struct mb_loader *loader, const struct mb_settings *setting
 void mb_check_endpoint(struct mb_loader *loader, const struct mb_config_endpoint *endpoint);
 void mb_check_route(struct mb_loader *loader, size_t index);
 void mb_check_names(struct mb_loader *loader);
+/* Routes whose messages come back to them. */
+void mb_check_cycles(struct mb_loader *loader);
+
+/* Dead letters of any route are no input of a pattern: `exclude` gets their names. */
+void mb_leave_out_dead_letters(struct mb_loader *loader);
 
 #endif

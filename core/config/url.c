@@ -285,6 +285,7 @@ enum mb_status mb_config_from_urls(const char *from, const char *to, struct mb_r
         mb_check_endpoint(&loader, source.endpoint);
         mb_check_endpoint(&loader, sink.endpoint);
         mb_check_route(&loader, 0);
+        mb_check_cycles(&loader);
     }
 out:
     mb_settings_release(&source.core);

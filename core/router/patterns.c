@@ -52,6 +52,12 @@ static bool any_matches(char *const *patterns, size_t count, const char *name)
     return false;
 }
 
+bool mb_pattern_leaves_out(const struct mb_config_stream *source, const char *name)
+{
+    return any_matches(source->exclude, source->exclude_count, name) ||
+           any_matches(source->endpoint->never, source->endpoint->never_count, name);
+}
+
 static void name_add(struct resolve *resolve, const char *name)
 {
     if (resolve->count == resolve->capacity) {
@@ -80,8 +86,7 @@ static void each_stream(void *context, const char *name, bool internal)
 
     if (internal || resolve->failed ||
         !any_matches(resolve->setting->texts, resolve->setting->texts_count, name) ||
-        any_matches(source->exclude, source->exclude_count, name) ||
-        any_matches(source->endpoint->never, source->endpoint->never_count, name))
+        mb_pattern_leaves_out(source, name))
         return;
     name_add(resolve, name);
 }
@@ -91,8 +96,7 @@ static int compare_names(const void *a, const void *b)
     return strcmp(*(char *const *)a, *(char *const *)b);
 }
 
-/* The row that holds a pattern, or NULL. */
-static const struct mb_setting *pattern_row(const struct mb_config_stream *source)
+const struct mb_setting *mb_pattern_row(const struct mb_config_stream *source)
 {
     const struct mb_option_table *table = source->settings.table;
 
@@ -122,7 +126,7 @@ enum mb_status mb_patterns_resolve(const struct mb_config_stream *source,
                                    struct mb_strings *ret_names, struct mb_error *err)
 {
     const struct mb_describe_ops *ops = source->endpoint->backend->describe;
-    struct resolve resolve = {.source = source, .setting = pattern_row(source)};
+    struct resolve resolve = {.source = source, .setting = mb_pattern_row(source)};
     struct mb_describer *describer = NULL;
     enum mb_status status;
 

@@ -13,6 +13,12 @@ bool mb_pattern_is_one(const char *text);
 
 bool mb_pattern_matches(const char *text, const char *name);
 
+/* The row of a source that holds a pattern; NULL: it names its streams. */
+const struct mb_setting *mb_pattern_row(const struct mb_config_stream *source);
+
+/* `exclude` or the endpoint's `never` has it. */
+bool mb_pattern_leaves_out(const struct mb_config_stream *source, const char *name);
+
 /* The names that a source's pattern means now: what its backend lists, less platform-internal
  * streams, `exclude` and the endpoint's `never`. *ret_names stays empty where the options hold no
  * pattern. Blocks up to the timeout of params: connector threads only. MB_NOT_FOUND: none matches.

@@ -254,7 +254,8 @@ static void a_good_file_becomes_a_model(void **state)
     assert_int_equal(route->from_count, 2);
     assert_ptr_equal(route->from[0].endpoint, config->endpoints[0]);
     assert_string_equal(mb_settings_text(&route->from[0].settings, "prefetch"), "7");
-    assert_int_equal(route->from[1].exclude_count, 1);
+    assert_int_equal(route->from[1].exclude_count, 2);
+    assert_string_equal(route->from[1].exclude[1], "dead"); /* the dead letters, by themselves */
     assert_string_equal(mb_settings_text(&route->to[0].settings, "max_size"), "4096");
     assert_false(route->to[0].create);
     assert_true(route->dead_letter->create);
