@@ -317,7 +317,7 @@ static void report(struct graph *graph, size_t start, size_t last, enum match le
     static const char remedy[] =
         "allow_cycle = true in each of them lets a message pass each stream once";
     const struct mb_config_route *routes = graph->loader->config->routes;
-    const struct edge *path[SHOWN_ROUTES_MAX];
+    const struct edge *path[SHOWN_ROUTES_MAX] = {&graph->edges[last]};
     size_t length = cycle_path(graph, start, last, path);
     size_t shown = length < SHOWN_ROUTES_MAX ? length : SHOWN_ROUTES_MAX;
     unsigned line = path[0]->sink->stream->line;
