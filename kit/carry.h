@@ -29,6 +29,7 @@ struct mb_carry {
     size_t sidecar_max; /* bytes that the carrier may have */
     uint8_t provenance;
     bool strict;
+    bool told_malformed;
     struct mb_scratch scratch;
     struct mb_text sidecar;
     struct mb_text id;
@@ -52,8 +53,9 @@ void mb_carry_init(struct mb_carry *carry, const struct mb_open_params *params,
 void mb_carry_release(struct mb_carry *carry);
 
 /* MB_REJECTED: err says why (reason "fidelity" names the fields in strict mode); the sink completes
- * the item with MB_CAUSE_MESSAGE. Reports to host->degraded and, once, a malformed sidecar to
- * host->log. */
+ * the item with MB_CAUSE_MESSAGE. MB_NO_MEMORY: err is filled too. Reports to host->degraded and,
+ * once, a malformed sidecar to host->log. What the natural message has beyond the message counts as
+ * no loss. */
 enum mb_status mb_carry_prepare(struct mb_carry *carry, const struct mb_outgoing *item,
                                 struct mb_carried *ret_carried, struct mb_error *err);
 
