@@ -32,7 +32,8 @@ struct mb_types_reader {
  * Strings that are no UTF-8 become MB_BINARY (mb_types_reader has no other repair); so do all of an
  * array if one is none. An array of a described type has elements MB_DESCRIBED.
  * MB_REJECTED: malformed, nested deeper than MB_TYPES_DEPTH_MAX, or more items than the bytes
- * allow; the reader stays before the value. MB_NO_MEMORY: the arena is out. */
+ * allow; the reader stays before the value. MB_NO_MEMORY: the arena is out.
+ * arena NULL: all is checked but nothing built; what has items has none then. */
 enum mb_status mb_types_read(struct mb_types_reader *reader, struct mb_arena *arena,
                              struct mb_value *ret_value);
 

@@ -18,7 +18,8 @@
 enum mb_status amqp10_decode(struct mb_slice bytes, struct mb_arena *arena,
                              struct mb_message *message, uint64_t *ret_bytes);
 
-/* mb_project_fn: what an AMQP 1.0 reader sees. context: struct amqp10_encoding. */
+/* mb_project_fn: what an AMQP 1.0 reader sees. context: struct amqp10_encoding. MB_REJECTED has
+ * reason "body". */
 enum mb_status amqp10_project(void *context, const struct mb_outgoing *item,
                               const struct mb_message *message, struct mb_scratch *scratch,
                               struct mb_message *natural, struct mb_error *err);
@@ -31,7 +32,9 @@ struct amqp10_encoding {
 };
 
 /* Appends the sections of a message to out: annotations with the carriers, then the bare message
- * (byte for byte the source's where carried->verbatim and it has raw), then the footer. */
+ * (byte for byte the source's where carried->verbatim and it has raw, unless `to` is to change),
+ * then the footer. delivery-count is not written. On failure out is as before; MB_REJECTED has
+ * MB_CAUSE_MESSAGE and reason "size" or "value". */
 enum mb_status amqp10_encode(const struct amqp10_encoding *encoding, const struct mb_outgoing *item,
                              const struct mb_carried *carried, struct mb_text *out,
                              struct mb_error *err);
