@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: Apache-2.0
+#
+# Fuzz targets. A target is one file, fuzz_NAME.c, which includes fuzz.h and defines
+#
+#   int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)     one input; returns 0; aborts
+#                                                                    (mb_fuzz_check) where something
+#                                                                    is wrong
+#   size_t mb_fuzz_seed(size_t index, uint8_t *data, size_t size)    the small corpus to start from
+#
+# and is added by the CMakeLists.txt of its folder (a backend's: where its unit tests are) with
+#
+#   include(${PROJECT_SOURCE_DIR}/tests/fuzz/fuzz.cmake)
+#   mb_add_fuzz(NAME SOURCES fuzz_NAME.c ... LIBRARIES mbridge_kit ...)
+#
+# The file itself stands in tests/fuzz. Each target is a program, <build>/tests/fuzz_NAME, and a test of ctest of that
+# name, which runs 20000 inputs (label "fuzz").
+#
+# Without MBRIDGE_FUZZ the program is linked with driver.c: mutations of the corpus and random bytes
+# by seed, with any compiler.
+#
+#   tests/fuzz_NAME -runs=5000000 -seed=7     prints what it ran, and how fast
+#   tests/fuzz_NAME -seed=7 -only=1234        one input again: the number that a failure printed
+#   tests/fuzz_NAME crash-7-1234              the same from the file that it left behind
+#
+# With MBRIDGE_FUZZ and clang it is libFuzzer, which learns from coverage:
+#
+#   cmake -S . -B build/fuzz -G Ninja -DCMAKE_C_COMPILER=clang -DMBRIDGE_FUZZ=ON
+#         -DMBRIDGE_SANITIZE=address,undefined,fuzzer-no-link
+#   build/fuzz/tests/fuzz_NAME -max_total_time=600 CORPUS_FOLDER
+#
+# `fuzz_NAME -seeds=FOLDER` of the other build writes the corpus into a folder for it.
+include_guard(GLOBAL)
+option(MBRIDGE_FUZZ "Link the fuzz targets with libFuzzer (clang only)" OFF)
+
+set(MBRIDGE_FUZZ_FOLDER ${CMAKE_CURRENT_LIST_DIR} CACHE INTERNAL "")
+
+function(mb_add_fuzz name)
+    cmake_parse_arguments(arg "" "" "SOURCES;LIBRARIES" ${ARGN})
+    add_executable(fuzz_${name} ${arg_SOURCES})
+    target_include_directories(fuzz_${name} PRIVATE ${MBRIDGE_FUZZ_FOLDER} ${PROJECT_SOURCE_DIR})
+    target_link_libraries(fuzz_${name} PRIVATE ${arg_LIBRARIES})
+    target_compile_definitions(fuzz_${name} PRIVATE MBRIDGE_FUZZ_NAME="${name}")
+    if(MBRIDGE_FUZZ)
+        target_link_options(fuzz_${name} PRIVATE -fsanitize=fuzzer)
+    else()
+        target_sources(fuzz_${name} PRIVATE ${MBRIDGE_FUZZ_FOLDER}/driver.c)
+    endif()
+    set_target_properties(fuzz_${name} PROPERTIES
+        RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
+    add_test(NAME fuzz_${name} COMMAND fuzz_${name} -runs=20000 -seed=1)
+    set_tests_properties(fuzz_${name} PROPERTIES TIMEOUT 120 LABELS fuzz)
+endfunction()
