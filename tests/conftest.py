@@ -66,11 +66,16 @@ class Brokers:
     def rabbit(self, which="a", **options):
         from brokers import RabbitBroker
         return self._get(f"rabbit-{which}", lambda: RabbitBroker(
-            workdir=self._workdir, **options))
+            workdir=self._workdir, **{"amqp10": True, **options}))
 
     def artemis(self, which="a", **options):
         from brokers import ArtemisBroker
         return self._get(f"artemis-{which}", lambda: ArtemisBroker(
+            workdir=self._workdir, **options))
+
+    def classic(self, which="a", **options):
+        from brokers import ClassicBroker
+        return self._get(f"classic-{which}", lambda: ClassicBroker(
             workdir=self._workdir, **options))
 
     def stop(self):

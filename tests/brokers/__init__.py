@@ -16,6 +16,8 @@ is killed.
 """
 
 from .artemis_broker import ArtemisBroker
+from .broker_j import BrokerJ
+from .classic_broker import ClassicBroker
 from .kafka_broker import KafkaBroker
 from .mock_kafka import MockKafka
 from .pki import Pki, make_pki
@@ -25,6 +27,8 @@ from .rabbit_broker import RabbitBroker
 __all__ = [
     "ArtemisBroker",
     "BrokerError",
+    "BrokerJ",
+    "ClassicBroker",
     "KafkaBroker",
     "MockKafka",
     "Pki",

@@ -14,7 +14,8 @@ from pathlib import Path
 # Run as a file, this directory would be searched first, with its modules as top-level names.
 sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-from brokers import ArtemisBroker, BrokerError, KafkaBroker, RabbitBroker  # noqa: E402
+from brokers import (ArtemisBroker, BrokerError, BrokerJ, ClassicBroker, KafkaBroker,  # noqa: E402
+                     RabbitBroker)
 from brokers.guardian import start_time  # noqa: E402
 from brokers.install import cache_dir  # noqa: E402
 from brokers.process import terminate  # noqa: E402
@@ -28,6 +29,8 @@ BROKERS = {
                                                              **options)
        for name, release in RABBIT_RELEASES.items()},
     "artemis": ArtemisBroker,
+    "classic": ClassicBroker,
+    "broker-j": BrokerJ,
 }
 NAMES = [*BROKERS]
 STOP_TIMEOUT = 20

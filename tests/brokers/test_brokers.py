@@ -10,21 +10,59 @@ from pathlib import Path
 
 import pytest
 
-from brokers import BrokerError, KafkaBroker, RabbitBroker, make_pki, wait_until
+from brokers import (ArtemisBroker, BrokerError, BrokerJ, ClassicBroker, KafkaBroker, RabbitBroker,
+                     make_pki, wait_until)
 from brokers.guardian import start_time
+from brokers.other_release import host_release, unavailable
 from brokers.process import free_port, is_gone, port_is_open
+from support.sides import Amqp10Side, KafkaSide, RabbitSide
 
 TESTS = Path(__file__).resolve().parents[1]
+OTHER_RELEASE = "bookworm" if host_release() == "trixie" else "trixie"
 MAKERS = {
     "kafka-3.9.1": lambda **options: KafkaBroker("3.9.1", **options),
     "kafka-4.3.1": lambda **options: KafkaBroker("4.3.1", **options),
-    "rabbitmq": RabbitBroker,
+    "rabbitmq": lambda **options: RabbitBroker(amqp10=True, **options),
+    "rabbitmq-other-release": lambda **options: RabbitBroker(amqp10=True, release=OTHER_RELEASE,
+                                                             **options),
+    "artemis": ArtemisBroker,
+    "classic": ClassicBroker,
+    "broker-j": BrokerJ,
 }
+LONG = ("rabbitmq-other-release", "broker-j")
+BODIES = [b"", b"confirmed", bytes(range(256)) * 200]
 
 
-@pytest.fixture(params=MAKERS)
+@pytest.fixture(params=[pytest.param(name, marks=pytest.mark.long) if name in LONG else name
+                        for name in MAKERS])
 def make(request):
+    if "other" in request.param and unavailable():
+        pytest.skip(unavailable())
     return MAKERS[request.param]
+
+
+def sides_of(broker):
+    """All the protocols that a broker speaks."""
+    if isinstance(broker, KafkaBroker):
+        return [KafkaSide(broker, partitions=1)]
+    return ([RabbitSide(broker)] if isinstance(broker, RabbitBroker) else []) + [
+        Amqp10Side(broker)]
+
+
+def confirmed(platform, body):
+    """A durable message in the platform's normal form."""
+    body = body.hex()
+    return {"kafka": {"key": None, "value": body, "headers": [], "timestamp": 1},
+            "amqp091": {"routing_key": "k", "properties": {"delivery_mode": 2}, "headers": None,
+                        "body": body},
+            "amqp10": {"header": {"durable": ["boolean", True]},
+                       "body": [["data", body]]}}[platform]
+
+
+def bodies_in(platform, messages):
+    name = {"kafka": "value"}.get(platform, "body")
+    return [bytes.fromhex(message[name][0][1] if platform == "amqp10" else message[name])
+            for message in messages]
 
 
 def processes_below(directory):
@@ -41,14 +79,21 @@ def processes_below(directory):
 
 
 def test_life_of_a_broker(make):
+    """What it confirmed is there after `kill -9`; port and data stay; nothing is left at the end."""
     broker = make().start()
     workdir, port, first = broker.workdir, broker.port, broker.pid
     began = start_time(first)
     assert port_is_open(port)
+    places = [(side, side.make(f"kept.{side.platform}")) for side in sides_of(broker)]
+    for side, place in places:
+        side.put(place, [confirmed(side.platform, body) for body in BODIES])
     broker.kill()
     assert not port_is_open(port) and is_gone(first, began)
     broker.restart_after_kill()
     assert broker.port == port and broker.pid != first
+    for side, place in places:
+        found = side.take(place, len(BODIES))
+        assert bodies_in(side.platform, found) == BODIES, side.platform
     broker.stop()
     assert not port_is_open(port)
     broker.start()

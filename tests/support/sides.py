@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The platforms as ends of a route: any side may be source or destination of a pair.
+
+A side stands for one running broker:
+
+    platform            the backend's name: kafka, amqp091, amqp10, redis
+    name                of the broker in tables: kafka, rabbitmq, artemis, …
+    endpoint            its members in a configuration
+    make(name)          makes an empty stream and returns its place, a JSON-able dict; a feeder and
+                        a collector take it as it is (Feeder(…, **place), Collector(…, **place))
+    source(place)       the members of `from` that name it, without `endpoint`
+    sink(place)         the same for `to`
+    put(place, messages), take(place, number, seconds)
+                        messages in the platform's normal form (support/corpus.py), each confirmed
+
+support/redis_side.py has RedisSide, and feed(spec, switches) and collect(spec) for the feeder's and
+the collector's processes; they are called where a place has the member "redis".
+"""
+
+from support import normal
+from support.amqp10_link import Link, send_all, take_all
+from support.clients import (create_topic, declare_queue, produce, rabbit_channel, read_topic,
+                             take)
+from support.config import kafka_endpoint, rabbit_endpoint
+
+PARTITIONS = 4
+
+
+class KafkaSide:
+    platform = "kafka"
+
+    def __init__(self, broker, partitions=PARTITIONS, **settings):
+        self.broker, self.name = broker, "kafka"
+        self.partitions, self._settings = partitions, settings
+        self.endpoint = kafka_endpoint(broker)
+
+    def make(self, name):
+        create_topic(self.broker.bootstrap, name, self.partitions, self._settings)
+        return {"bootstrap": self.broker.bootstrap, "topic": name}
+
+    def source(self, place):
+        return {"topic": place["topic"]}
+
+    sink = source
+
+    def put(self, place, messages):
+        produce(place["bootstrap"], place["topic"],
+                [normal.to_kafka(message) for message in messages], max_request_size=1 << 24)
+
+    def take(self, place, number, seconds=30):
+        return [normal.of_kafka(record) for record in
+                read_topic(place["bootstrap"], place["topic"], number, seconds)]
+
+
+class RabbitSide:
+    """AMQP 0-9-1. As a source the messages come through an exchange, with their routing keys."""
+
+    platform = "amqp091"
+
+    def __init__(self, broker, **arguments):
+        self.broker, self.name = broker, "rabbitmq"
+        self._arguments = arguments
+        self.endpoint = rabbit_endpoint(broker)
+
+    def make(self, name):
+        declare_queue(self.broker.uri, name, self._arguments or None, bind=[(f"{name}.x", "#")])
+        return {"uri": self.broker.uri, "queue": name, "exchange": f"{name}.x"}
+
+    def source(self, place):
+        return {"queue": place["queue"]}
+
+    sink = source
+
+    def put(self, place, messages):
+        with rabbit_channel(place["uri"]) as channel:
+            channel.confirm_delivery()
+            for message in messages:
+                body, properties = normal.to_rabbit(message)
+                channel.basic_publish(place["exchange"], message["routing_key"], body,
+                                      properties, mandatory=True)
+
+    def take(self, place, number, seconds=30):
+        return [normal.of_rabbit(*taken) for taken in
+                take(place["uri"], place["queue"], number, seconds)]
+
+
+class Amqp10Side:
+    """AMQP 1.0 on one of the brokers that speak it; `shapes` has their addresses."""
+
+    platform = "amqp10"
+
+    def __init__(self, broker):
+        self.broker = broker
+        self.name = broker.name
+        if broker.name == "rabbitmq":
+            self.name = f"rabbitmq{broker.version.split('.')[0]}"
+        self.endpoint = {
+            "backend": "amqp10", "uri": f"amqp10://127.0.0.1:{broker.port}",
+            "username": broker.username, "password": broker.password}
+
+    def make(self, name):
+        place = self._place(name)
+        if self.broker.name == "rabbitmq":
+            declare_queue(self.broker.uri, name)
+        else:
+            with Link(place, receiver=True):  # makes the queue where brokers make them
+                pass
+        return place
+
+    def _place(self, name):
+        shape = {"artemis": ("{}", "queue"), "classic": ("queue://{}", ""),
+                 "broker-j": ("{}", ""), "rabbitmq3": ("/amq/queue/{}", ""),
+                 "rabbitmq4": ("/queues/{}", "")}[self.name]
+        login = f"{self.broker.username}:{self.broker.password}"
+        return {"amqp10": f"amqp://{login}@127.0.0.1:{self.broker.port}",
+                "address": shape[0].format(name), "capability": shape[1]}
+
+    def source(self, place):
+        return {"address": place["address"]}
+
+    sink = source
+
+    def put(self, place, messages):
+        send_all(place, [normal.to_amqp10(message) for message in messages])
+
+    def take(self, place, number, seconds=30):
+        return [normal.of_amqp10(data) for data in take_all(place, number, seconds)]
