@@ -2,6 +2,7 @@
 /* What no single row of a table can tell: names, combinations, routes as a whole. */
 #include "core/config/party.h"
 #include "core/config/secret.h"
+#include "core/router/names.h"
 #include "core/router/patterns.h"
 
 #include <ctype.h>
@@ -197,6 +198,41 @@ static void check_never(struct mb_loader *loader, const struct mb_config_stream 
     }
 }
 
+/* ${match.N} of a sink needs sources whose patterns have so many groups. */
+static void check_matches(struct mb_loader *loader, const struct mb_config_route *route,
+                          const struct mb_settings *sink, const char *name, const char *text)
+{
+    struct mb_template *template = NULL;
+    struct mb_error err;
+    int wanted;
+
+    if (text == NULL || mb_template_create(text, &template, &err) != MB_OK)
+        return;
+    wanted = mb_template_match_max(template);
+    mb_template_destroy(template);
+    for (size_t i = 0; i < route->from_count && wanted >= 0; i++) {
+        if (mb_pattern_groups_count(&route->from[i]) >= wanted)
+            continue;
+        mb_loader_error(loader, mb_settings_line(sink, name),
+                        "%s: ${match.%d} needs a source with a regular expression of so many "
+                        "groups; the one in line %u of route \"%s\" has none such",
+                        name, wanted, route->from[i].line & MB_LINE_MASK, route->name);
+        return;
+    }
+}
+
+static void check_templates(struct mb_loader *loader, const struct mb_config_route *route,
+                            const struct mb_config_stream *sink)
+{
+    const struct mb_option_table *table = sink->settings.table;
+
+    for (size_t i = 0; i < table->count; i++) {
+        if (table->rows[i].type == MB_OPTION_TEMPLATE)
+            check_matches(loader, route, &sink->settings, table->rows[i].name,
+                          mb_settings_text(&sink->settings, table->rows[i].name));
+    }
+}
+
 static void check_parties(struct mb_loader *loader, const struct mb_config_route *route,
                           const struct mb_settings *settings)
 {
@@ -211,6 +247,7 @@ static void check_parties(struct mb_loader *loader, const struct mb_config_route
 
         if (mb_party_init(loader, &sink, route, to, MB_ROLE_SINK))
             validate(loader, &sink, route->name);
+        check_templates(loader, route, to);
         for (size_t k = 0; k < route->from_count && !loader->no_memory; k++) {
             if (mb_party_init(loader, &source, route, &route->from[k], MB_ROLE_SOURCE) &&
                 feeds_itself(&source, &sink, name, sizeof name))

@@ -51,6 +51,15 @@ static const void *values_of(struct mb_loader *loader, const struct mb_settings 
     return mb_applied_struct(*ret_applied);
 }
 
+/* 0, or long enough not to be a burden for the broker. */
+static void check_rediscover(struct mb_loader *loader, const struct mb_settings *settings,
+                             int64_t rediscover_ms)
+{
+    if (rediscover_ms > 0 && rediscover_ms < 1000)
+        mb_loader_error(loader, mb_settings_line(settings, "rediscover"),
+                        "rediscover must be 0 (never) or at least \"1s\"");
+}
+
 void mb_loader_take_bridge(struct mb_loader *loader, const struct mb_settings *settings)
 {
     struct mb_applied *applied = NULL;
@@ -66,7 +75,9 @@ void mb_loader_take_bridge(struct mb_loader *loader, const struct mb_settings *s
     config->stop_timeout_ms = values->stop_timeout_ms;
     config->drain_idle_ms = values->drain_idle_ms;
     config->drain_timeout_ms = values->drain_timeout_ms;
+    config->rediscover_ms = values->rediscover_ms;
     config->core_dumps = values->core_dumps;
+    check_rediscover(loader, settings, config->rediscover_ms);
     mb_applied_destroy(applied);
 }
 
@@ -107,6 +118,10 @@ void mb_loader_take_stream(struct mb_loader *loader, const struct mb_settings *s
     if (values == NULL)
         return;
     stream->create = values->create;
+    stream->rediscover_ms = mb_settings_text(settings, "rediscover") != NULL
+                                ? values->rediscover_ms
+                                : loader->config->rediscover_ms;
+    check_rediscover(loader, settings, values->rediscover_ms);
     mb_loader_copy_list(loader, &values->exclude, &stream->exclude, &stream->exclude_count);
     mb_applied_destroy(applied);
 }
@@ -229,7 +244,8 @@ static bool endpoint_equal(const struct mb_config_endpoint *a, const struct mb_c
 
 static bool stream_equal(const struct mb_config_stream *a, const struct mb_config_stream *b)
 {
-    return a->create == b->create && endpoint_equal(a->endpoint, b->endpoint) &&
+    return a->create == b->create && a->rediscover_ms == b->rediscover_ms &&
+           endpoint_equal(a->endpoint, b->endpoint) &&
            strings_equal(a->exclude, a->exclude_count, b->exclude, b->exclude_count) &&
            mb_settings_equal(&a->settings, &b->settings);
 }

@@ -58,6 +58,14 @@ static const struct mb_option bridge_rows[] = {
      .default_text = "0",
      .doc = "With --drain: give up with exit status 1 after this time. 0 waits as long as it "
             "takes."},
+    {.name = "rediscover",
+     .type = MB_OPTION_DURATION,
+     .offset = offsetof(struct mb_bridge_values, rediscover_ms),
+     .default_text = "30s",
+     .min = 0,
+     .max = 86400000,
+     .doc = "How often the streams are listed again that the pattern of a source matches: at least "
+            "1s; 0: only when it connects. A source may say otherwise."},
     {.name = "core_dumps",
      .type = MB_OPTION_BOOL,
      .offset = offsetof(struct mb_bridge_values, core_dumps),
@@ -92,7 +100,16 @@ static const struct mb_option source_rows[] = {
      .type = MB_OPTION_LIST,
      .flags = MB_OPTION_MAY_BE_PATTERN,
      .offset = offsetof(struct mb_stream_values, exclude),
-     .doc = "Beside a pattern: streams to leave out, by name, ^regular expression or glob."},
+     .doc = "Beside a pattern: streams to leave out, by name, ^regular expression or glob. Dead "
+            "letters of the file's routes are left out by themselves."},
+    {.name = "rediscover",
+     .type = MB_OPTION_DURATION,
+     .offset = offsetof(struct mb_stream_values, rediscover_ms),
+     .min = 0,
+     .max = 86400000,
+     .doc =
+         "Beside a pattern: how often the streams that it matches are listed again, at least 1s; "
+         "0: only when the source connects. Unset: as the bridge's rediscover says."},
 };
 
 static const struct mb_option sink_rows[] = {

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Taking messages in: the gate, a batch from the source, steps, names. */
+#include "core/router/discover.h"
 #include "core/router/lane.h"
 
 #define PAUSE_AFTER_MS 500
@@ -52,13 +53,18 @@ static enum mb_status names_render(struct mb_lane *lane, uint64_t sequence)
         if (!outlet->templated)
             continue;
         for (size_t slot = 0; slot < MB_NAMES_MAX; slot++) {
+            enum mb_status status;
             struct mb_error err;
 
             if ((outlet->port.params.names_templated & UINT64_C(1) << slot) == 0)
                 continue;
-            if (mb_template_render(
-                    outlet->templates[slot], entry->message, &lane->window.arena.arena,
-                    &entry->names[outlet->names_index * MB_NAMES_MAX + slot], &err) != MB_OK) {
+            status =
+                mb_template_render(outlet->templates[slot], entry->message, entry->scope->matches,
+                                   &lane->window.arena.arena,
+                                   &entry->names[outlet->names_index * MB_NAMES_MAX + slot], &err);
+            if (status == MB_NO_MEMORY)
+                return status;
+            if (status != MB_OK) {
                 mb_lane_reject(lane, sequence, outlet->bit, "template", err.text);
                 break;
             }
@@ -218,6 +224,8 @@ bool mb_lane_intake(struct mb_lane *lane, int64_t now_ms)
     size_t count;
 
     if (lane->source.state != MB_PORT_OPEN || lane->phase != MB_LANE_RUNNING)
+        return false;
+    if (lane->discover != NULL && mb_discover_is_reopening(lane->discover))
         return false;
     count = room(lane);
     pause_step(lane, count > 0, now_ms);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "core/router/lane.h"
 
+#include "core/router/discover.h"
 #include "core/router/drain.h"
 
 #include <poll.h>
@@ -139,6 +140,7 @@ static enum mb_status outlets_init(struct mb_lane *lane, struct mb_error *err)
         if (lane->outlets[i].port.wants_identity)
             lane->source.wants_identity = true;
         lane->has_paths = lane->has_paths || lane->outlets[i].has_path;
+        lane->has_matches = lane->has_matches || lane->outlets[i].has_matches;
         if (dead)
             lane->dead_letter = &lane->outlets[i];
         else if (lane->outlets[i].templated)
@@ -174,6 +176,8 @@ enum mb_status mb_lane_create(const struct mb_lane_env *env, const struct mb_con
         status = outlets_init(lane, err);
     if (status == MB_OK)
         status = steps_init(lane, err);
+    if (status == MB_OK && mb_discover_is_wanted(&route->from[from]))
+        status = mb_discover_create(lane, &lane->discover);
     if (status != MB_OK) {
         mb_lane_destroy(lane);
         return status;
@@ -192,6 +196,7 @@ void mb_lane_destroy(struct mb_lane *lane)
     for (size_t i = 0; i < lane->steps_count; i++)
         mb_applied_destroy(lane->steps[i].applied);
     mb_drain_destroy(lane->drain);
+    mb_discover_destroy(lane->discover);
     mb_window_release(&lane->window);
     free(lane->outlets);
     free(lane->steps);
@@ -286,6 +291,8 @@ static void step_closing(struct mb_lane *lane)
     }
     mb_port_close(&lane->source);
     if (lane->drain != NULL && mb_drain_is_asking(lane->drain))
+        closed = false;
+    if (lane->discover != NULL && mb_discover_is_asking(lane->discover))
         closed = false;
     if (!closed)
         return;
@@ -385,7 +392,8 @@ static void lower(int64_t *deadline_ms, int64_t other_ms)
 bool mb_lane_wait(struct mb_lane *lane, void (*add)(void *context, int fd, int16_t events),
                   void *context, int64_t *deadline_ms)
 {
-    bool gate_open = lane->full_since_ms == 0 && lane->phase == MB_LANE_RUNNING;
+    bool reopening = lane->discover != NULL && mb_discover_is_reopening(lane->discover);
+    bool gate_open = lane->full_since_ms == 0 && lane->phase == MB_LANE_RUNNING && !reopening;
     /* What may not be taken must not wake the worker either; news of a commit must. */
     int16_t mask = gate_open || lane->uncommitted > 0 ? POLLIN | POLLOUT : POLLOUT;
     bool ready = false;
@@ -419,5 +427,8 @@ bool mb_lane_wait(struct mb_lane *lane, void (*add)(void *context, int fd, int16
         lower(deadline_ms, lane->stop_deadline_ms);
     if (lane->drain != NULL)
         lower(deadline_ms, mb_drain_deadline_ms(lane->drain));
+    if (lane->discover != NULL && lane->source.state == MB_PORT_OPEN &&
+        lane->phase == MB_LANE_RUNNING)
+        lower(deadline_ms, mb_discover_deadline_ms(lane->discover));
     return ready;
 }

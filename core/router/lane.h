@@ -52,6 +52,7 @@ struct mb_outlet {
     uint64_t cursor;        /* next sequence to send */
     int64_t resume_ms;
     struct mb_backoff backoff;
+    bool has_matches;
     struct mb_template *templates[MB_NAMES_MAX]; /* NULL: no such slot or unset */
     struct mb_slice fixed_names[MB_NAMES_MAX];
 
@@ -85,7 +86,8 @@ enum mb_lane_phase {
     MB_LANE_CLOSED = 3
 };
 
-struct mb_drain; /* core/router/drain.h */
+struct mb_drain;    /* core/router/drain.h */
+struct mb_discover; /* core/router/discover.h */
 
 /* An event with the place of its stream's name in event_texts: the buffer may move. */
 struct mb_lane_event {
@@ -109,6 +111,7 @@ struct mb_lane {
     struct mb_lane_step *steps;
     size_t steps_count;
     bool has_paths;            /* of any sink */
+    bool has_matches;          /* a template asks for groups of the source's pattern */
     size_t exchange_name_size; /* of the last message that came through one; 0: none yet */
     char exchange_name[MB_EXCHANGE_NAME_MAX];
     uint64_t exchange_hash;
@@ -117,7 +120,8 @@ struct mb_lane {
     struct mb_counters *counters;
     struct mb_observer observers[MB_OBSERVERS_MAX];
     size_t observers_count;
-    struct mb_drain *drain; /* NULL: runs until it is stopped */
+    struct mb_drain *drain;       /* NULL: runs until it is stopped */
+    struct mb_discover *discover; /* NULL: its source's streams are fixed */
 
     /* Events that the source raised during an operation. */
     struct mb_lane_event *events;

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The source's side of a lane: events, scopes, acknowledgements, commits. */
+#include "core/router/discover.h"
 #include "core/router/drain.h"
 #include "core/router/lane.h"
+#include "core/router/patterns.h"
 #include "kit/provenance.h"
 #include "kit/text.h"
 
@@ -122,6 +124,13 @@ static enum mb_status scope_assigned(struct mb_lane *lane, const struct mb_event
     if (status != MB_OK)
         return mb_error_set(&lane->source.error, MB_DISCONNECTED, MB_CAUSE_CONNECTION, "scopes",
                             "the source assigned a scope that cannot be kept");
+    if (lane->has_matches) {
+        scope->matches = calloc(1, sizeof *scope->matches);
+        if (scope->matches == NULL)
+            return mb_error_set(&lane->source.error, MB_DISCONNECTED, MB_CAUSE_CONNECTION, "memory",
+                                "out of memory for a scope");
+        mb_pattern_groups(lane->source.stream, scope->texts, scope->matches);
+    }
     scope->state = MB_SCOPE_STARTED;
     if (lane->has_paths)
         scope->path_hash = mb_path_hash(scope->origin.identity, scope->origin.stream);
@@ -299,6 +308,9 @@ bool mb_lane_source_step(struct mb_lane *lane, int64_t now_ms)
         status = handle_events(lane, now_ms);
     if (status == MB_OK || status == MB_AGAIN)
         status = revoking_step(lane, now_ms);
+    if ((status == MB_OK || status == MB_AGAIN) && lane->discover != NULL &&
+        lane->source.state == MB_PORT_OPEN)
+        status = mb_discover_step(lane->discover, now_ms);
     mb_window_sweep_scopes(&lane->window);
     if (status != MB_OK && status != MB_AGAIN && lane->source.state == MB_PORT_OPEN) {
         mb_lane_source_failed(lane, now_ms);

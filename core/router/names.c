@@ -20,6 +20,7 @@ enum part_kind {
     PART_PARTITION,
     PART_ROUTING_KEY,
     PART_SUBJECT,
+    PART_MATCH,
     PART_HEADER
 };
 
@@ -27,6 +28,7 @@ struct part {
     enum part_kind kind;
     struct mb_slice text;     /* TEXT: itself; HEADER: the header's name */
     struct mb_slice fallback; /* behind :-; null: none */
+    unsigned group;           /* MATCH */
 };
 
 struct mb_template {
@@ -52,8 +54,8 @@ static const struct {
 
 #define PART_NAMES_COUNT (sizeof part_names / sizeof part_names[0])
 #define PART_NAMES_TEXT                                                                            \
-    "${stream}, ${endpoint}, ${key}, ${partition}, ${routing_key}, ${subject}, ${header.NAME}, "   \
-    "${header.NAME:-default}"
+    "${stream}, ${endpoint}, ${key}, ${partition}, ${routing_key}, ${subject}, ${match.N}, "       \
+    "${header.NAME}, ${header.NAME:-default}"
 
 /* name: what was written between ${ and }, without its default. */
 static enum mb_status unknown_part(const char *name, size_t size, struct mb_error *err)
@@ -124,10 +126,13 @@ static enum mb_status add_value(struct compiler *compiler, const char *text, siz
         part.kind = PART_HEADER;
         part.text = keep(compiler, text + 7, name_size - 7);
     } else if (name_size > 6 && memcmp(text, "match.", 6) == 0) {
-        return mb_error_set(compiler->err, MB_INVALID, MB_CAUSE_NONE, "template",
-                            "${%.*s} needs a source that names its streams by a pattern, whose "
-                            "groups this name cannot have",
-                            (int)name_size, text);
+        if (name_size != 7 || text[6] < '0' || text[6] > '9')
+            return mb_error_set(compiler->err, MB_INVALID, MB_CAUSE_NONE, "template",
+                                "${%.*s}: the groups of a pattern are ${match.1} to ${match.9}, "
+                                "and ${match.0} is all of it",
+                                (int)name_size, text);
+        part.kind = PART_MATCH;
+        part.group = (unsigned)(text[6] - '0');
     }
     for (size_t i = 0; i < PART_NAMES_COUNT && part.kind == PART_TEXT; i++) {
         if (strlen(part_names[i].name) == name_size &&
@@ -214,6 +219,17 @@ bool mb_template_is_fixed(const struct mb_template *template)
     return template->fixed.data != NULL;
 }
 
+int mb_template_match_max(const struct mb_template *template)
+{
+    int max = -1;
+
+    for (size_t i = 0; i < template->parts_count; i++) {
+        if (template->parts[i].kind == PART_MATCH && (int)template->parts[i].group > max)
+            max = (int)template->parts[i].group;
+    }
+    return max;
+}
+
 /* The last one of that name, as where names are unique the last one wins. */
 static const struct mb_value *find_header(const struct mb_message *message, struct mb_slice name)
 {
@@ -277,8 +293,8 @@ static enum mb_status header_text(const struct part *part, const struct mb_messa
 
 /* The text of a part; of size 0 if its value is missing. */
 static enum mb_status part_text(const struct part *part, const struct mb_message *message,
-                                struct mb_arena *arena, char *number, struct mb_slice *ret_text,
-                                struct mb_error *err)
+                                const struct mb_matches *matches, struct mb_arena *arena,
+                                char *number, struct mb_slice *ret_text, struct mb_error *err)
 {
     const struct mb_origin *origin = message->origin;
 
@@ -311,6 +327,10 @@ static enum mb_status part_text(const struct part *part, const struct mb_message
         if ((message->present & MB_HAS_SUBJECT) != 0)
             *ret_text = message->subject;
         break;
+    case PART_MATCH:
+        if (matches != NULL)
+            *ret_text = matches->groups[part->group];
+        break;
     case PART_HEADER:
         return header_text(part, message, arena, ret_text, err);
     }
@@ -322,6 +342,9 @@ static enum mb_status reject(const struct part *part, const char *why, struct mb
     if (part->kind == PART_HEADER)
         return mb_error_set(err, MB_REJECTED, MB_CAUSE_MESSAGE, "name", "header \"%.*s\" %s",
                             (int)part->text.size, (const char *)part->text.data, why);
+    if (part->kind == PART_MATCH)
+        return mb_error_set(err, MB_REJECTED, MB_CAUSE_MESSAGE, "name",
+                            "group %u of the source's pattern %s", part->group, why);
     for (size_t i = 0; i < PART_NAMES_COUNT; i++) {
         if (part_names[i].kind == part->kind)
             return mb_error_set(err, MB_REJECTED, MB_CAUSE_MESSAGE, "name", "%s %s",
@@ -330,9 +353,9 @@ static enum mb_status reject(const struct part *part, const char *why, struct mb
     return mb_error_set(err, MB_REJECTED, MB_CAUSE_MESSAGE, "name", "the name %s", why);
 }
 
-enum mb_status mb_template_render(const struct mb_template *template,
-                                  const struct mb_message *message, struct mb_arena *arena,
-                                  struct mb_slice *ret_name, struct mb_error *err)
+static enum mb_status render(const struct mb_template *template, const struct mb_message *message,
+                             const struct mb_matches *matches, bool is_key, struct mb_arena *arena,
+                             struct mb_slice *ret_name, struct mb_error *err)
 {
     struct mb_slice texts[PARTS_MAX];
     char number[NUMBER_SIZE]; /* all ${partition} of a name are the same */
@@ -345,7 +368,7 @@ enum mb_status mb_template_render(const struct mb_template *template,
     }
     for (size_t i = 0; i < template->parts_count; i++) {
         const struct part *part = &template->parts[i];
-        enum mb_status status = part_text(part, message, arena, number, &texts[i], err);
+        enum mb_status status = part_text(part, message, matches, arena, number, &texts[i], err);
 
         if (status != MB_OK)
             return status;
@@ -354,7 +377,7 @@ enum mb_status mb_template_render(const struct mb_template *template,
                 return reject(part, "is missing", err);
             texts[i] = part->fallback;
         }
-        if (part->kind != PART_TEXT && texts[i].size > 0 &&
+        if (!is_key && part->kind != PART_TEXT && texts[i].size > 0 &&
             memchr(texts[i].data, '\0', texts[i].size) != NULL)
             return reject(part, "holds a NUL, which no name may have", err);
         if (texts[i].size > NAME_SIZE_MAX - size)
@@ -374,4 +397,20 @@ enum mb_status mb_template_render(const struct mb_template *template,
     }
     *name = '\0';
     return MB_OK;
+}
+
+enum mb_status mb_template_render(const struct mb_template *template,
+                                  const struct mb_message *message,
+                                  const struct mb_matches *matches, struct mb_arena *arena,
+                                  struct mb_slice *ret_name, struct mb_error *err)
+{
+    return render(template, message, matches, false, arena, ret_name, err);
+}
+
+enum mb_status mb_template_render_key(const struct mb_template *template,
+                                      const struct mb_message *message,
+                                      const struct mb_matches *matches, struct mb_arena *arena,
+                                      struct mb_slice *ret_key, struct mb_error *err)
+{
+    return render(template, message, matches, true, arena, ret_key, err);
 }

@@ -51,11 +51,13 @@ static enum mb_status templates_init(struct mb_outlet *outlet,
         status = mb_template_create(text, &outlet->templates[row->slot], err);
         if (status != MB_OK)
             return status;
+        if (mb_template_match_max(outlet->templates[row->slot]) >= 0)
+            outlet->has_matches = true;
         if (!mb_template_is_fixed(outlet->templates[row->slot])) {
             outlet->templated = true;
             outlet->port.params.names_templated |= UINT64_C(1) << row->slot;
         } else {
-            status = mb_template_render(outlet->templates[row->slot], NULL, NULL,
+            status = mb_template_render(outlet->templates[row->slot], NULL, NULL, NULL,
                                         &outlet->fixed_names[row->slot], err);
             if (status != MB_OK)
                 return status;
@@ -128,7 +130,7 @@ static enum mb_status letter_names(struct mb_lane *lane, struct mb_entry *entry,
 
         if (outlet->templates[slot] == NULL)
             continue;
-        status = mb_template_render(outlet->templates[slot], entry->message,
+        status = mb_template_render(outlet->templates[slot], entry->message, entry->scope->matches,
                                     &lane->window.arena.arena, &entry->dead->names[slot], err);
         if (status != MB_OK)
             return status;

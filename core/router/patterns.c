@@ -113,6 +113,47 @@ const struct mb_setting *mb_pattern_row(const struct mb_config_stream *source)
     return NULL;
 }
 
+void mb_pattern_groups(const struct mb_config_stream *source, const char *name,
+                       struct mb_matches *ret_matches)
+{
+    const struct mb_setting *row = mb_pattern_row(source);
+    bool found = false;
+
+    *ret_matches = (struct mb_matches){0};
+    for (size_t i = 0; row != NULL && i < row->texts_count && !found; i++) {
+        regmatch_t groups[MB_MATCHES_MAX];
+        regex_t regex;
+
+        if (row->texts[i][0] != '^' || regcomp(&regex, row->texts[i], REG_EXTENDED) != 0)
+            continue;
+        found = regexec(&regex, name, MB_MATCHES_MAX, groups, 0) == 0 && groups[0].rm_so == 0 &&
+                name[groups[0].rm_eo] == '\0';
+        for (size_t k = 0; k < MB_MATCHES_MAX && found; k++) {
+            if (groups[k].rm_so >= 0)
+                ret_matches->groups[k] = (struct mb_slice){
+                    name + groups[k].rm_so, (size_t)(groups[k].rm_eo - groups[k].rm_so)};
+        }
+        regfree(&regex);
+    }
+}
+
+int mb_pattern_groups_count(const struct mb_config_stream *source)
+{
+    const struct mb_setting *row = mb_pattern_row(source);
+    int count = -1;
+
+    for (size_t i = 0; row != NULL && i < row->texts_count; i++) {
+        regex_t regex;
+
+        if (row->texts[i][0] != '^' || regcomp(&regex, row->texts[i], REG_EXTENDED) != 0)
+            continue;
+        if ((int)regex.re_nsub > count)
+            count = (int)regex.re_nsub;
+        regfree(&regex);
+    }
+    return count;
+}
+
 void mb_names_release(struct mb_strings *names)
 {
     for (size_t i = 0; i < names->count; i++)

@@ -8,6 +8,7 @@
 #define MBRIDGE_CORE_PATTERNS_H
 
 #include "core/config/model.h"
+#include "core/router/names.h"
 
 bool mb_pattern_is_one(const char *text);
 
@@ -15,6 +16,15 @@ bool mb_pattern_matches(const char *text, const char *name);
 
 /* The row of a source that holds a pattern; NULL: it names its streams. */
 const struct mb_setting *mb_pattern_row(const struct mb_config_stream *source);
+
+/* The groups of the first regular expression of a source's pattern that matches the name; all null
+ * if none does. They point into name. */
+void mb_pattern_groups(const struct mb_config_stream *source, const char *name,
+                       struct mb_matches *ret_matches);
+
+/* How many groups each name that the source's pattern matches may have: of the regular expression
+ * with the most. -1: it has none. */
+int mb_pattern_groups_count(const struct mb_config_stream *source);
 
 /* `exclude` or the endpoint's `never` has it. */
 bool mb_pattern_leaves_out(const struct mb_config_stream *source, const char *name);

@@ -72,13 +72,20 @@ void mb_port_init(struct mb_port *port, enum mb_role role, const struct mb_lane_
     mb_host_init(&port->host, port, host_log, host_event);
     port->host.degraded = host_degraded;
     port->host.traffic = host_traffic;
-    port->params = (struct mb_open_params){
-        .struct_size = sizeof port->params,
-        .lane = lane,
+    mb_port_params(port, &port->params);
+}
+
+void mb_port_params(const struct mb_port *port, struct mb_open_params *ret_params)
+{
+    const struct mb_config_route *route = port->route;
+
+    *ret_params = (struct mb_open_params){
+        .struct_size = sizeof *ret_params,
+        .lane = port->lane,
         .host = &port->host,
-        .bridge_name = env->bridge_name,
+        .bridge_name = port->env->bridge_name,
         .route_name = route->name,
-        .endpoint_name = stream->endpoint->name,
+        .endpoint_name = port->stream->endpoint->name,
         .default_group = route->group,
         .window_messages = route->window_messages,
         .window_bytes = (uint64_t)route->window_bytes,
@@ -291,6 +298,13 @@ void mb_port_fail(struct mb_port *port, int64_t now_ms)
         mb_backoff_reset(&port->backoff);
     port->opened_ms = 0;
     backoff_begin(port, now_ms);
+    submit(port, MB_PORT_CLOSING, close_run, close_done);
+}
+
+void mb_port_reopen(struct mb_port *port, int64_t now_ms)
+{
+    port->opened_ms = 0;
+    port->open_at_ms = now_ms;
     submit(port, MB_PORT_CLOSING, close_run, close_done);
 }
 

@@ -96,6 +96,12 @@ void mb_port_fail(struct mb_port *port, int64_t now_ms);
 /* Something works or fails although the instance stays (events UP, DOWN, BLOCKED): logged once. */
 void mb_port_note(struct mb_port *port, bool up, const struct mb_error *err);
 
+/* Closes the instance in good order and opens another at once. */
+void mb_port_reopen(struct mb_port *port, int64_t now_ms);
+
+/* As for open, without what belongs to the instance: for a question beside it. Any thread. */
+void mb_port_params(const struct mb_port *port, struct mb_open_params *ret_params);
+
 /* Closes the instance in good order and opens no other. */
 void mb_port_close(struct mb_port *port);
 

@@ -26,6 +26,7 @@ enum mb_status mb_window_init(struct mb_window *window, uint64_t max_messages, u
 static void scope_free(struct mb_scope *scope)
 {
     free(scope->texts);
+    free(scope->matches);
     free(scope);
 }
 

@@ -16,6 +16,7 @@
 #define MBRIDGE_CORE_WINDOW_H
 
 #include "core/router/arena.h"
+#include "core/router/names.h"
 
 #include <mbridge/sink.h>
 
@@ -36,11 +37,12 @@ struct mb_scope {
     enum mb_scope_state state;
     uint32_t entries; /* in the ring */
     struct mb_origin origin;
-    char *texts;         /* what origin.stream and origin.identity point to */
-    uint64_t path_hash;  /* of the stream: what a message's path is told of it */
-    uint64_t head;       /* oldest unresolved entry, MB_SEQUENCE_NONE: none */
-    uint64_t newest;     /* latest entry, valid while head is not NONE */
-    int64_t deadline_ms; /* REVOKING: stop by then */
+    char *texts;                /* what origin.stream and origin.identity point to */
+    struct mb_matches *matches; /* of the stream's name, where a template asks; else NULL */
+    uint64_t path_hash;         /* of the stream: what a message's path is told of it */
+    uint64_t head;              /* oldest unresolved entry, MB_SEQUENCE_NONE: none */
+    uint64_t newest;            /* latest entry, valid while head is not NONE */
+    int64_t deadline_ms;        /* REVOKING: stop by then */
     /* the frontier */
     uint64_t ack_token;
     struct mb_position ack_position;

@@ -73,6 +73,7 @@ static const struct mistake mistakes[] = {
      "brokers of endpoint \"e22\" must not be empty"},
     {ENDPOINT, "f = { backend = \"fake\"; brokers = \"b\"; };", "\"f\" was set before, in line"},
 
+    {FROM, "rediscover = \"10ms\";", "rediscover must be 0 (never) or at least"},
     {FROM, "topik = \"x\";", "unknown key \"topik\" in from of route"},
     {FROM, "start = \"yesterday\";", "start must be \"earliest\""},
     {FROM, "start = \"2026-02-30T00:00:00Z\";", "start must be \"earliest\""},
@@ -100,6 +101,7 @@ static const struct mistake mistakes[] = {
     {TO, "max_size = \"2GiB\";", "max_size must be between 1KiB and 1GiB, not 2GiB"},
     {TO, "key = \"${nothing}\";", "key: "},
     {TO, "key = \"${header.a\";", "key: "},
+    {TO, "key = \"${match.1}\";", "${match.1} needs a source with a regular expression"},
     {TO, "create = \"later\";", "create must be true or false"},
     {TO, "start = \"earliest\";", "unknown key \"start\" in to of route"},
 

@@ -46,6 +46,8 @@ static const struct mb_message message = {
     .headers_count = sizeof headers / sizeof headers[0],
 };
 
+static const struct mb_matches matches = {.groups = {{"shop.eu", 7}, {"eu", 2}}};
+
 static void *no_more(struct mb_arena *empty, size_t size)
 {
     (void)empty;
@@ -79,7 +81,7 @@ static void renders(const char *text, const char *expected)
     struct mb_error err;
 
     mb_error_clear(&err);
-    if (mb_template_render(template, &message, &arena, &name, &err) != MB_OK)
+    if (mb_template_render(template, &message, &matches, &arena, &name, &err) != MB_OK)
         fail_msg("%s: %s", text, err.text);
     assert_int_equal(name.size, strlen(expected));
     assert_string_equal(name.data, expected); /* terminated behind its size */
@@ -93,7 +95,7 @@ static void rejects_message(const struct mb_message *about, const char *text, co
     struct mb_error err;
 
     mb_error_clear(&err);
-    assert_int_equal(mb_template_render(template, about, &arena, &name, &err), MB_REJECTED);
+    assert_int_equal(mb_template_render(template, about, NULL, &arena, &name, &err), MB_REJECTED);
     assert_int_equal(err.status, MB_REJECTED);
     assert_int_equal(err.cause, MB_CAUSE_MESSAGE);
     assert_string_equal(err.text, because);
@@ -130,8 +132,8 @@ static void test_fixed(void **state)
         struct mb_error err;
 
         assert_true(mb_template_is_fixed(template));
-        assert_int_equal(mb_template_render(template, &message, &arena, &first, &err), MB_OK);
-        assert_int_equal(mb_template_render(template, &message, &arena, &second, &err), MB_OK);
+        assert_int_equal(mb_template_render(template, &message, &matches, &arena, &first, &err), MB_OK);
+        assert_int_equal(mb_template_render(template, &message, &matches, &arena, &second, &err), MB_OK);
         assert_string_equal(first.data, fixed[i]);
         assert_int_equal(first.size, strlen(fixed[i]));
         assert_ptr_equal(first.data, second.data);
@@ -153,6 +155,8 @@ static void test_renders(void **state)
     renders("x.${routing_key}.y", "x.eu.de.y");
     renders("orders.${header.region}", "orders.north");
     renders("${header.a.b-c}", "dotted");
+    renders("${match.1}.${match.0}", "eu.shop.eu");
+    renders("${match.2:-none}", "none");
     renders("${header.twice}", "last");
     renders("n${header.n}", "n-7");
     renders("${header.flag}", "true");
@@ -190,6 +194,7 @@ static void test_missing_values(void **state)
     no_origin.origin = NULL;
     null_key.key = MB_SLICE_NULL;
     rejects("a${subject}", "subject is missing");
+    rejects("a${match.2}", "group 2 of the source's pattern is missing");
     rejects("a${header.none}", "header \"none\" is missing");
     rejects("a${header.null}", "header \"null\" is missing");
     rejects("a${header.empty}", "header \"empty\" is missing");
@@ -213,7 +218,7 @@ static void test_bounds(void **state)
     (void)state;
     memset(large, 'k', sizeof large);
     with_large_key.key = (struct mb_slice){large, 2048};
-    assert_int_equal(mb_template_render(template, &with_large_key, &arena, &name, &err), MB_OK);
+    assert_int_equal(mb_template_render(template, &with_large_key, NULL, &arena, &name, &err), MB_OK);
     assert_int_equal(name.size, 4096);
     mb_template_destroy(template);
     with_large_key.key.size = 4097;
@@ -223,10 +228,10 @@ static void test_bounds(void **state)
 
     arena.end = arena.at;
     template = compiled("a${key}");
-    assert_int_equal(mb_template_render(template, &message, &arena, &name, &err), MB_NO_MEMORY);
+    assert_int_equal(mb_template_render(template, &message, &matches, &arena, &name, &err), MB_NO_MEMORY);
     mb_template_destroy(template);
     template = compiled("${header.n}");
-    assert_int_equal(mb_template_render(template, &message, &arena, &name, &err), MB_NO_MEMORY);
+    assert_int_equal(mb_template_render(template, &message, &matches, &arena, &name, &err), MB_NO_MEMORY);
     mb_template_destroy(template);
 }
 
@@ -244,7 +249,8 @@ static void test_invalid(void **state)
     invalid("${header.}", "did you mean ${header.NAME}?");
     invalid("${header}", "${header.NAME}");
     invalid("${quite something else}", "there are ${stream}");
-    invalid("${match.1}", "pattern");
+    invalid("${match.x}", "${match.9}");
+    invalid("${match.10}", "${match.9}");
     for (int i = 0; i < 33; i++)
         memcpy(many + 6 * i, "${key}", 7);
     invalid(many, "32 parts");
