@@ -2,6 +2,7 @@
 """Brokers for a whole session, names for each test, and the table of counts at the end."""
 
 import contextlib
+import json
 import os
 import random
 import sys
@@ -17,7 +18,7 @@ ROWS = pytest.StashKey()
 
 def pytest_addoption(parser):
     parser.addoption("--seed", type=int, default=None, help="seed of the random tests")
-    parser.addoption("--counts", default=None, help="also write the table of counts to this file")
+    parser.addoption("--counts", default=None, help="also write the table of counts to this file, and beside it as .json")
 
 
 def pytest_configure(config):
@@ -77,6 +78,24 @@ class Brokers:
         from brokers import ClassicBroker
         return self._get(f"classic-{which}", lambda: ClassicBroker(
             workdir=self._workdir, **options))
+
+    def redis(self, which="a", **options):
+        from brokers import RedisBroker
+        return self._get(f"redis-{which}", lambda: RedisBroker(workdir=self._workdir, **options))
+
+    def side(self, name):
+        """A platform as the end of a route (support/sides.py), on a broker of the session."""
+        from support import sides
+        if name == "redis":
+            from support.redis_side import RedisSide
+            return RedisSide(self.redis())
+        return {
+            "kafka": lambda: sides.KafkaSide(self.kafka()),
+            "rabbitmq": lambda: sides.RabbitSide(self.rabbit()),
+            "artemis": lambda: sides.Amqp10Side(self.artemis()),
+            "classic": lambda: sides.Amqp10Side(self.classic()),
+            "rabbitmq4": lambda: sides.Amqp10Side(self.rabbit("trixie", release="trixie")),
+        }[name]()
 
     def stop(self):
         self._stack.close()
@@ -153,4 +172,7 @@ def pytest_terminal_summary(terminalreporter, config):
     terminalreporter.section("counts")
     terminalreporter.write_line(table)
     if config.getoption("--counts"):
-        Path(config.getoption("--counts")).write_text(table + "\n")
+        path = Path(config.getoption("--counts"))
+        path.write_text(table + "\n")
+        path.with_suffix(".json").write_text(json.dumps(
+            [{"test": test, **columns} for test, columns in rows], indent=1) + "\n")

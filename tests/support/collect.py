@@ -89,11 +89,29 @@ def collect_kafka(spec):
         notes.flush()
 
 
+def collect_amqp10(spec):
+    from support import amqp10_stream
+
+    amqp10_stream.collect(spec, Notes(spec))
+
+
+def collect_redis(spec):
+    from support import redis_side
+
+    redis_side.collect(spec, Notes(spec))
+
+
+def collect_of(spec):
+    """The loop of the platform that a place is on."""
+    loops = {"topic": collect_kafka, "amqp10": collect_amqp10, "redis": collect_redis}
+    return next((loop for name, loop in loops.items() if name in spec), collect_rabbit)
+
+
 class Collector:
     """A collector process and the arrivals it has written down."""
 
     def __init__(self, workdir, name, feeder, **where):
-        """where: uri and queue (RabbitMQ); bootstrap and topic (Kafka)."""
+        """where: a place of support/sides.py (uri and queue, bootstrap and topic, …)."""
         self.path = str(Path(workdir) / f"{name}.arrivals")
         self._spec = {"stream": feeder.bodies.stream, "seed": feeder.bodies.seed,
                       "arrivals": self.path, **where}
@@ -127,7 +145,7 @@ class Collector:
 def main():
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     spec = json.loads(sys.argv[1])
-    (collect_kafka if "topic" in spec else collect_rabbit)(spec)
+    collect_of(spec)(spec)
 
 
 if __name__ == "__main__":

@@ -173,11 +173,29 @@ def feed_kafka(spec, switches):
     producer.close(timeout=5)
 
 
+def feed_amqp10(spec, switches):
+    from support import amqp10_stream
+
+    amqp10_stream.feed(spec, switches, Plan(spec, switches), Books(spec), region_of, WINDOW, SLICE)
+
+
+def feed_redis(spec, switches):
+    from support import redis_side
+
+    redis_side.feed(spec, switches)
+
+
+def feed_of(spec):
+    """The loop of the platform that a place is on."""
+    loops = {"topic": feed_kafka, "amqp10": feed_amqp10, "redis": feed_redis}
+    return next((loop for name, loop in loops.items() if name in spec), feed_rabbit)
+
+
 class Feeder:
     """A feeder process and its ledger."""
 
     def __init__(self, workdir, name, seed, count, keys=50, rate=0, first=0, **where):
-        """where: uri and queue or exchange (RabbitMQ); bootstrap and topic (Kafka)."""
+        """where: a place of support/sides.py (uri and queue or exchange, bootstrap and topic, …)."""
         self.ledger_path = str(Path(workdir) / f"{name}.ledger")
         self.count = count
         self.bodies = Bodies(seed, name)
@@ -247,7 +265,7 @@ def spawn(module, spec, log):
 def main():
     switches = Switches()
     spec = json.loads(sys.argv[1])
-    (feed_kafka if "topic" in spec else feed_rabbit)(spec, switches)
+    feed_of(spec)(spec, switches)
 
 
 if __name__ == "__main__":
