@@ -11,16 +11,13 @@
 #ifndef AMQP091_AMQP_H
 #define AMQP091_AMQP_H
 
-#include "amqp_wire.h"
+#include "amqp_map.h"
 
-#include <kit/text.h>
 #include <kit/tls.h>
 #include <mbridge/backend.h>
 
-#define AMQP_PLATFORM       "amqp091"
 #define AMQP_FRAME_OVERHEAD 8u
 #define AMQP_FRAME_MAX      131072u
-#define AMQP_SHORTSTR_MAX   255u
 /* Frames are collected up to this size before they are written. */
 #define AMQP_WRITE_SIZE   65536u
 #define AMQP_CHANNELS_MAX 256u
@@ -66,8 +63,6 @@ struct amqp_sink_options {
     bool persistent;
 };
 
-enum amqp_name_slot { AMQP_NAME_QUEUE = 0, AMQP_NAME_EXCHANGE = 1, AMQP_NAME_ROUTING_KEY = 2 };
-
 /* An endpoint with its URI taken apart and its defaults applied. */
 struct amqp_address {
     char host[256];
@@ -84,24 +79,6 @@ enum mb_status amqp_address_resolve(const struct amqp_endpoint *endpoint,
                                     struct amqp_address *ret_address, struct mb_error *err);
 
 /* Frames in (amqp_reader.c): pure, no I/O. */
-
-enum amqp_event_kind {
-    AMQP_EVENT_NONE = 0, /* more input is needed */
-    AMQP_EVENT_METHOD = 1,
-    AMQP_EVENT_CONTENT = 2, /* a method with its whole content */
-    AMQP_EVENT_BAD = 3,     /* the input is no AMQP 0-9-1 */
-    AMQP_EVENT_NO_MEMORY = 4
-};
-
-/* The slices point into the reader, valid until its next call. */
-struct amqp_event {
-    enum amqp_event_kind kind;
-    uint16_t channel;
-    uint32_t method;           /* enum amqp_method */
-    struct mb_slice arguments; /* behind the method's id */
-    struct mb_slice header;    /* CONTENT: property flags and properties */
-    struct mb_slice body;
-};
 
 /* A content that does not lie in one piece in the input: larger than a frame, or other channels'
  * frames between its own. */
@@ -170,65 +147,6 @@ void amqp_frame_consume(struct amqp_writer *writer, unsigned channel, struct mb_
                         bool exclusive, const struct mb_strings *arguments);
 /* A table of "name=value" texts: numbers as l, true and false as t, the rest as S. */
 void amqp_put_settings(struct amqp_writer *writer, const struct mb_pair *pairs, size_t count);
-
-/* Field tables (amqp_table.c): pure. */
-
-/* What natural values could not carry: what the sidecar will hold and what counts as degraded. */
-enum amqp_loss {
-    AMQP_LOSS_HEADER_NAME = 1u << 0,
-    AMQP_LOSS_HEADER_REPEATED = 1u << 1,
-    AMQP_LOSS_HEADER_TYPE = 1u << 2,
-    AMQP_LOSS_HEADER_VALUE = 1u << 3,
-    AMQP_LOSS_HEADER_SECTION = 1u << 4,
-    AMQP_LOSS_USER_ID = 1u << 5,
-    AMQP_LOSS_TO = 1u << 6,
-    AMQP_LOSS_EXPIRES_AT = 1u << 7,
-    AMQP_LOSS_GROUP = 1u << 8,
-    AMQP_LOSS_TIMESTAMP = 1u << 9,
-    AMQP_LOSS_PROPERTY_SIZE = 1u << 10,
-    AMQP_LOSS_ID_TYPE = 1u << 11,
-    AMQP_LOSS_REPLY_TO = 1u << 12,
-    AMQP_LOSS_BODY_KIND = 1u << 13
-};
-
-/* Decodes one table's content into headers in the arena. *ret_rest is what could not be parsed
- * (an unknown tag), else empty. MB_NO_MEMORY, else MB_OK. */
-enum mb_status amqp_table_decode(struct mb_slice table, struct mb_arena *arena,
-                                 struct mb_header **ret_headers, uint32_t *ret_count,
-                                 struct mb_slice *ret_rest);
-/* Writes a tag and the value. verbatim: the value came from this platform. False: it has no
- * natural form here, and nothing was written. */
-bool amqp_put_value(struct amqp_writer *writer, const struct mb_value *value, bool verbatim,
-                    struct mb_text *scratch, uint32_t *losses);
-void amqp_put_name_text(struct amqp_writer *writer, const char *name, char tag,
-                        struct mb_slice text);
-
-/* Messages (amqp_map.c): pure. */
-
-#define AMQP_HEADER_KEY  "x-opt-mbridge-key"
-#define AMQP_HEADER_NULL "x-opt-mbridge-null"
-#define AMQP_HEADER_ID   "x-opt-mbridge-id"
-#define AMQP_HEADER_PATH "x-opt-mbridge-path"
-#define AMQP_HEADER_REST "x-opt-mbridge-headers"
-
-/* A delivery becomes a message; scope and epoch are left to the caller. reads_stream: the offset
- * header is the message's position. MB_NO_MEMORY; MB_INVALID: the delivery is malformed. */
-enum mb_status amqp_message_decode(const struct amqp_event *delivery, bool reads_stream,
-                                   struct mb_arena *arena, struct mb_message *message);
-
-struct amqp_encoding {
-    const char *username; /* the only user-id that the broker takes from us */
-    bool named_exchange;  /* else the key becomes a header */
-    bool persistent;      /* for messages that do not say */
-    uint8_t provenance;   /* enum mb_provenance */
-    struct mb_text *scratch;
-};
-
-/* The body as bytes; JSON of structured bodies is made in body_text. */
-struct mb_slice amqp_body_of(const struct mb_message *message, struct mb_text *body_text);
-/* Writes class, weight, body size, flags and properties: a content header's payload. */
-void amqp_put_header(struct amqp_writer *writer, const struct mb_message *message,
-                     uint64_t body_size, const struct amqp_encoding *encoding, uint32_t *losses);
 
 /* Starting a source (amqp_consume.c). */
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Wire → envelope, by the tables of docs/fidelity.md. Pure: no I/O, no clock. */
-#include "amqp.h"
+#include "amqp_map.h"
 
 #include <kit/utf8.h>
 
@@ -101,25 +101,25 @@ static uint32_t decode_properties(struct amqp_cursor *properties, struct mb_mess
         present |= MB_HAS_APP_ID;
         message->app_id = take_property(properties);
     }
+    if (flags & AMQP_PROPERTY_CLUSTER_ID)
+        amqp_take_shortstr(properties); /* reserved: carried with the raw bytes alone */
     return present;
 }
 
-/* Headers that are ours, or the broker's word about the delivery, are taken out. */
-static bool take_known_header(struct mb_message *message, const struct mb_header *header,
-                              bool reads_stream)
+static bool is_bytes(const struct mb_value *value)
+{
+    return value->type == MB_BINARY || value->type == MB_STRING;
+}
+
+/* Returns true if the header is a carrier. */
+static bool interpret_own(struct mb_message *message, const struct mb_header *header)
 {
     const struct mb_value *value = &header->value;
-    bool is_bytes = value->type == MB_BINARY || value->type == MB_STRING;
 
-    if (reads_stream && AMQP_NAME_IS(header->name, "x-stream-offset") && value->type == MB_I64) {
-        message->position = (struct mb_position){MB_POSITION_OFFSET, 0, 0, (uint64_t)value->as.i};
-        return true;
-    }
-    if (header->name.size < 6 || memcmp(header->name.data, "x-opt-", 6) != 0)
-        return false;
-    if (AMQP_NAME_IS(header->name, AMQP_HEADER_KEY) && (is_bytes || value->type == MB_NULL)) {
+    if (AMQP_NAME_IS(header->name, AMQP_HEADER_KEY) &&
+        (is_bytes(value) || value->type == MB_NULL)) {
         message->present |= MB_HAS_KEY;
-        message->key = is_bytes ? value->as.bytes : MB_SLICE_NULL;
+        message->key = is_bytes(value) ? value->as.bytes : MB_SLICE_NULL;
         return true;
     }
     if (AMQP_NAME_IS(header->name, AMQP_HEADER_NULL) && message->body.size == 0) {
@@ -127,16 +127,118 @@ static bool take_known_header(struct mb_message *message, const struct mb_header
         message->body = MB_SLICE_NULL;
         return true;
     }
+    /* A broker that converts between AMQP 1.0 and 0-9-1 turns binary into a string. */
+    if (!is_bytes(value))
+        return false;
+    if (AMQP_NAME_IS(header->name, AMQP_HEADER_META)) {
+        message->sidecar = value->as.bytes;
+        return true;
+    }
+    if (AMQP_NAME_IS(header->name, AMQP_HEADER_ID)) {
+        message->stable_id = value->as.bytes;
+        return true;
+    }
     if (AMQP_NAME_IS(header->name, AMQP_HEADER_PATH)) {
-        /* A malformed path counts as absent. */
-        if (is_bytes && value->as.bytes.size % 8 == 0 &&
-            value->as.bytes.size <= sizeof message->path) {
-            const unsigned char *at = value->as.bytes.data;
+        mb_path_read(value->as.bytes, message);
+        return true;
+    }
+    return false;
+}
 
-            message->path_count = (uint8_t)(value->as.bytes.size / 8);
-            for (uint8_t i = 0; i < message->path_count; i++)
-                message->path[i] = amqp_load(at + 8 * (size_t)i, 8);
-        }
+/* An id that a property cannot hold; what could be a property is a header like any other. */
+static void interpret_id(struct mb_message *message, const struct mb_value *value, uint32_t field,
+                         struct mb_id *id)
+{
+    if ((message->present & field) != 0 || !is_bytes(value) ||
+        (value->type == MB_STRING && value->as.bytes.size <= AMQP_SHORTSTR_MAX))
+        return;
+    message->present |= field;
+    id->kind = value->type == MB_STRING ? MB_ID_STRING : MB_ID_BINARY;
+    id->bytes = value->as.bytes;
+    id->number = 0;
+}
+
+/* By JMS: a string, and an int; larger numbers as unsigned. One value, one form. */
+static void interpret_group(struct mb_message *message, const struct mb_header *header)
+{
+    const struct mb_value *value = &header->value;
+
+    if (AMQP_NAME_IS(header->name, AMQP_HEADER_GROUP) && value->type == MB_STRING) {
+        message->present |= MB_HAS_GROUP_ID;
+        message->group_id = value->as.bytes;
+    } else if (AMQP_NAME_IS(header->name, AMQP_HEADER_SEQUENCE)) {
+        if (value->type == MB_I32 && value->as.i >= 0)
+            message->group_sequence = (uint32_t)value->as.i;
+        else if (value->type == MB_U32 && value->as.u > INT32_MAX)
+            message->group_sequence = (uint32_t)value->as.u;
+        else
+            return;
+        message->present |= MB_HAS_GROUP_SEQUENCE;
+    }
+}
+
+void amqp_headers_interpret(struct mb_message *message, struct mb_header *headers, uint32_t count)
+{
+    static const size_t own_size = sizeof AMQP_HEADER_OWN - 1;
+
+    for (uint32_t i = 0; i < count; i++) {
+        struct mb_header *header = &headers[i];
+        const char *name = header->name.data;
+
+        if (header->name.size == 0 || (name[0] != 'x' && name[0] != 'J'))
+            continue;
+        if (name[0] == 'J')
+            interpret_group(message, header);
+        else if (AMQP_NAME_IS(header->name, AMQP_HEADER_MESSAGE))
+            interpret_id(message, &header->value, MB_HAS_MESSAGE_ID, &message->message_id);
+        else if (AMQP_NAME_IS(header->name, AMQP_HEADER_CORREL))
+            interpret_id(message, &header->value, MB_HAS_CORRELATION_ID, &message->correlation_id);
+        else if (header->name.size > own_size && memcmp(name, AMQP_HEADER_OWN, own_size) == 0 &&
+                 interpret_own(message, header))
+            header->section = MB_SECTION_BRIDGE;
+    }
+    /* On the default exchange the routing key is the queue's name: one key for all. */
+    if ((message->present & MB_HAS_KEY) == 0 && message->exchange.size > 0) {
+        message->present |= MB_HAS_KEY;
+        message->key = message->routing_key;
+    }
+}
+
+static bool whole_number(const struct mb_value *value, uint64_t *ret_number)
+{
+    switch (value->type) {
+    case MB_I8:
+    case MB_I16:
+    case MB_I32:
+    case MB_I64:
+        *ret_number = value->as.i > 0 ? (uint64_t)value->as.i : 0;
+        return true;
+    case MB_U8:
+    case MB_U16:
+    case MB_U32:
+    case MB_U64:
+        *ret_number = value->as.u;
+        return true;
+    default:
+        return false;
+    }
+}
+
+/* The broker's word about this delivery, which is no part of the message. */
+static bool take_delivery_header(struct mb_message *message, const struct mb_header *header,
+                                 bool reads_stream)
+{
+    uint64_t number;
+
+    if (header->name.size < 15 || *(const char *)header->name.data != 'x')
+        return false;
+    if (reads_stream && AMQP_NAME_IS(header->name, AMQP_HEADER_OFFSET) &&
+        whole_number(&header->value, &number)) {
+        message->position = (struct mb_position){MB_POSITION_OFFSET, 0, 0, number};
+        return true;
+    }
+    if (AMQP_NAME_IS(header->name, AMQP_HEADER_COUNT) && whole_number(&header->value, &number)) {
+        message->delivery_count = number < UINT32_MAX ? (uint32_t)number : UINT32_MAX;
         return true;
     }
     return false;
@@ -154,7 +256,7 @@ static enum mb_status decode_headers(struct mb_slice table, bool reads_stream,
     if (status != MB_OK)
         return status;
     for (uint32_t i = 0; i < count; i++) {
-        if (take_known_header(message, &headers[i], reads_stream))
+        if (take_delivery_header(message, &headers[i], reads_stream))
             continue;
         if (kept != i)
             headers[kept] = headers[i];
@@ -171,6 +273,7 @@ static enum mb_status decode_headers(struct mb_slice table, bool reads_stream,
     /* A table without entries is still a table: headers is not null then. */
     message->headers = headers;
     message->headers_count = kept;
+    amqp_headers_interpret(message, headers, kept);
     return MB_OK;
 }
 
@@ -197,6 +300,8 @@ enum mb_status amqp_message_decode(const struct amqp_event *delivery, bool reads
 
     memcpy(copy, delivery->header.data, delivery->header.size);
     cursor = amqp_cursor_of((struct mb_slice){copy, delivery->header.size});
+    message->raw_kind = MB_RAW_AMQP091_PROPERTIES;
+    message->raw = (struct mb_slice){copy, delivery->header.size};
     copy += delivery->header.size;
     message->body_kind = MB_BODY_BYTES;
     message->body = (struct mb_slice){copy, delivery->body.size};
@@ -208,16 +313,8 @@ enum mb_status amqp_message_decode(const struct amqp_event *delivery, bool reads
     message->present |= decode_properties(&cursor, message, &table);
     if (cursor.bad)
         return MB_INVALID;
-    if (table.data != NULL) {
-        enum mb_status status = decode_headers(table, reads_stream, arena, message);
-
-        if (status != MB_OK)
-            return status;
-    }
-    /* On the default exchange the routing key is the queue's name: one key for all. */
-    if ((message->present & MB_HAS_KEY) == 0 && message->exchange.size > 0) {
-        message->present |= MB_HAS_KEY;
-        message->key = message->routing_key;
-    }
+    if (table.data != NULL)
+        return decode_headers(table, reads_stream, arena, message);
+    amqp_headers_interpret(message, NULL, 0);
     return MB_OK;
 }

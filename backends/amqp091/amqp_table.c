@@ -2,14 +2,9 @@
 /*
  * Field tables by RabbitMQ's meaning of the tags: t b B s u I i l f d D S x T V A F.
  */
-#include "amqp.h"
+#include "amqp_map.h"
 
 #include <kit/utf8.h>
-#include <math.h>
-#include <stdlib.h>
-
-/* Deeper values are carried as their encoded bytes: nothing is lost and the stack is bounded. */
-#define DEPTH_MAX 512u
 
 static const unsigned char nothing[1];
 
@@ -163,7 +158,7 @@ static enum mb_status decode_value(struct amqp_cursor *cursor, unsigned depth,
         return MB_OK;
     case 'A':
     case 'F':
-        if (depth < DEPTH_MAX) {
+        if (depth < AMQP_DEPTH_MAX) {
             bool ok;
 
             status = decode_items((struct mb_slice){start + 5, size - 4}, tag == 'F', depth + 1,
@@ -281,195 +276,130 @@ void amqp_put_name_text(struct amqp_writer *writer, const char *name, char tag,
     amqp_put_longstr(writer, text);
 }
 
-static bool put_tagged(struct amqp_writer *writer, char tag, uint64_t value, size_t size)
+bool amqp_table_next(struct amqp_cursor *cursor, struct mb_slice *ret_name,
+                     struct mb_slice *ret_entry)
+{
+    struct amqp_cursor at = *cursor;
+    size_t size;
+    char tag;
+
+    if (at.at >= at.end)
+        return false;
+    *ret_name = amqp_take_shortstr(&at);
+    tag = (char)amqp_take_u8(&at);
+    if (at.bad || !value_size(tag, &at, &size))
+        return false;
+    at.at += size;
+    *ret_entry = (struct mb_slice){cursor->at, (size_t)(at.at - cursor->at)};
+    *cursor = at;
+    return true;
+}
+
+static void put_tagged(struct amqp_writer *writer, char tag, uint64_t value, size_t size)
 {
     amqp_put_u8(writer, (unsigned char)tag);
     amqp_put_number(writer, value, size);
-    return true;
 }
 
-static bool put_string(struct amqp_writer *writer, char tag, struct mb_slice bytes)
+static void put_string(struct amqp_writer *writer, char tag, struct mb_slice bytes)
 {
     amqp_put_u8(writer, (unsigned char)tag);
     amqp_put_longstr(writer, bytes);
-    return true;
 }
 
-/* A type that the platform does not have, as its canonical text. */
-static bool put_text_of(struct amqp_writer *writer, const struct mb_value *value,
-                        struct mb_text *scratch, uint32_t *losses)
-{
-    size_t start = scratch->size;
-    bool written = false;
-
-    *losses |= AMQP_LOSS_HEADER_TYPE;
-    mb_text_value(scratch, value, NULL);
-    if (!scratch->failed)
-        written = put_string(
-            writer, 'S',
-            (struct mb_slice){scratch->data != NULL ? scratch->data + start : (const char *)nothing,
-                              scratch->size - start});
-    scratch->size = start;
-    return written;
-}
-
-static bool put_list(struct amqp_writer *writer, const struct mb_value *value, bool verbatim,
-                     struct mb_text *scratch, uint32_t *losses)
-{
-    unsigned char *size;
-
-    amqp_put_u8(writer, 'A');
-    size = amqp_room(writer, 4);
-    for (uint32_t i = 0; i < value->as.items.count; i++) {
-        /* An entry that cannot be written leaves a void, so that the others keep their places. */
-        if (!amqp_put_value(writer, &value->as.items.values[i], verbatim, scratch, losses)) {
-            *losses |= AMQP_LOSS_HEADER_VALUE;
-            amqp_put_u8(writer, 'V');
-        }
-    }
-    if (!writer->full && size != NULL)
-        amqp_store(size, (uint64_t)(writer->at - size) - 4, 4);
-    return true;
-}
-
-static bool put_map_entry(struct amqp_writer *writer, const struct mb_value *pair, bool verbatim,
-                          struct mb_text *scratch, uint32_t *losses)
-{
-    struct amqp_writer before = *writer;
-    struct mb_slice name = {nothing, 0};
-    size_t start = scratch->size;
-
-    switch (pair[0].type) {
-    case MB_STRING:
-    case MB_SYMBOL:
-    case MB_BINARY:
-        name = pair[0].as.bytes;
-        break;
-    default:
-        *losses |= AMQP_LOSS_HEADER_TYPE;
-        mb_text_value(scratch, &pair[0], NULL);
-        if (scratch->data != NULL)
-            name = (struct mb_slice){scratch->data + start, scratch->size - start};
-        break;
-    }
-    if (name.size <= AMQP_SHORTSTR_MAX && !scratch->failed)
-        amqp_put_shortstr(writer, name);
-    scratch->size = start;
-    if (name.size > AMQP_SHORTSTR_MAX || scratch->failed ||
-        !amqp_put_value(writer, &pair[1], verbatim, scratch, losses)) {
-        *writer = before;
-        return false;
-    }
-    return true;
-}
-
-static bool put_map(struct amqp_writer *writer, const struct mb_value *value, bool verbatim,
-                    struct mb_text *scratch, uint32_t *losses)
-{
-    unsigned char *size;
-
-    amqp_put_u8(writer, 'F');
-    size = amqp_room(writer, 4);
-    for (uint32_t i = 0; i + 1 < value->as.items.count; i += 2) {
-        if (!put_map_entry(writer, &value->as.items.values[i], verbatim, scratch, losses))
-            *losses |= AMQP_LOSS_HEADER_VALUE;
-    }
-    if (!writer->full && size != NULL)
-        amqp_store(size, (uint64_t)(writer->at - size) - 4, 4);
-    return true;
-}
-
-/* RabbitMQ's parser does not take NaN and infinities. */
-static bool put_float(struct amqp_writer *writer, const struct mb_value *value, uint32_t *losses)
+static void put_float(struct amqp_writer *writer, const struct mb_value *value)
 {
     uint32_t bits32;
     uint64_t bits64;
 
-    if (!isfinite(value->type == MB_F32 ? (double)value->as.f32 : value->as.f64)) {
-        *losses |= AMQP_LOSS_HEADER_VALUE;
-        return false;
-    }
     if (value->type == MB_F32) {
         memcpy(&bits32, &value->as.f32, 4);
-        return put_tagged(writer, 'f', bits32, 4);
+        put_tagged(writer, 'f', bits32, 4);
+    } else {
+        memcpy(&bits64, &value->as.f64, 8);
+        put_tagged(writer, 'd', bits64, 8);
     }
-    memcpy(&bits64, &value->as.f64, 8);
-    return put_tagged(writer, 'd', bits64, 8);
 }
 
-static int64_t floor_seconds(int64_t ms)
+/* List or table. A name is a string or binary of at most 255 bytes. */
+static void put_items(struct amqp_writer *writer, const struct mb_value *value)
 {
-    return ms / 1000 - (ms % 1000 < 0 ? 1 : 0);
+    const struct mb_value *items = value->as.items.values;
+    unsigned char *size;
+
+    amqp_put_u8(writer, value->type == MB_MAP ? 'F' : 'A');
+    size = amqp_room(writer, 4);
+    for (uint32_t i = 0; i < value->as.items.count && !writer->full; i++) {
+        if (value->type == MB_MAP && i % 2 == 0)
+            amqp_put_shortstr(writer, items[i].as.bytes);
+        else
+            amqp_put_value(writer, &items[i]);
+    }
+    if (!writer->full && size != NULL)
+        amqp_store(size, (uint64_t)(writer->at - size) - 4, 4);
 }
 
-bool amqp_put_value(struct amqp_writer *writer, const struct mb_value *value, bool verbatim,
-                    struct mb_text *scratch, uint32_t *losses)
+void amqp_put_value(struct amqp_writer *writer, const struct mb_value *value)
 {
     switch ((enum mb_type)value->type) {
-    case MB_NULL:
-        amqp_put_u8(writer, 'V');
-        return true;
     case MB_BOOL:
-        return put_tagged(writer, 't', value->as.b ? 1 : 0, 1);
+        put_tagged(writer, 't', value->as.b ? 1 : 0, 1);
+        return;
     case MB_I8:
-        return put_tagged(writer, 'b', (uint64_t)value->as.i, 1);
+        put_tagged(writer, 'b', (uint64_t)value->as.i, 1);
+        return;
     case MB_U8:
-        return put_tagged(writer, 'B', value->as.u, 1);
+        put_tagged(writer, 'B', value->as.u, 1);
+        return;
     case MB_I16:
-        return put_tagged(writer, 's', (uint64_t)value->as.i, 2);
+        put_tagged(writer, 's', (uint64_t)value->as.i, 2);
+        return;
     case MB_U16:
-        return put_tagged(writer, 'u', value->as.u, 2);
+        put_tagged(writer, 'u', value->as.u, 2);
+        return;
     case MB_I32:
-        return put_tagged(writer, 'I', (uint64_t)value->as.i, 4);
+        put_tagged(writer, 'I', (uint64_t)value->as.i, 4);
+        return;
     case MB_U32:
-        return put_tagged(writer, 'i', value->as.u, 4);
+        put_tagged(writer, 'i', value->as.u, 4);
+        return;
     case MB_I64:
-        return put_tagged(writer, 'l', (uint64_t)value->as.i, 8);
-    case MB_U64:
-        if (value->as.u > INT64_MAX)
-            return put_text_of(writer, value, scratch, losses);
-        *losses |= AMQP_LOSS_HEADER_TYPE;
-        return put_tagged(writer, 'l', value->as.u, 8);
+        put_tagged(writer, 'l', (uint64_t)value->as.i, 8);
+        return;
     case MB_F32:
     case MB_F64:
-        return put_float(writer, value, losses);
+        put_float(writer, value);
+        return;
     case MB_DECIMAL_SCALED:
         amqp_put_u8(writer, 'D');
         amqp_put_u8(writer, value->as.scaled.scale);
         amqp_put_u32(writer, value->as.scaled.value);
-        return true;
+        return;
     case MB_TIMESTAMP_S:
-        return put_tagged(writer, 'T', (uint64_t)value->as.i, 8);
-    case MB_TIMESTAMP_MS:
-        if (value->as.i < 0)
-            return put_text_of(writer, value, scratch, losses);
-        *losses |= AMQP_LOSS_HEADER_TYPE;
-        return put_tagged(writer, 'T', (uint64_t)floor_seconds(value->as.i), 8);
+        put_tagged(writer, 'T', (uint64_t)value->as.i, 8);
+        return;
     case MB_BINARY:
-        return put_string(writer, 'x', value->as.bytes);
+        put_string(writer, 'x', value->as.bytes);
+        return;
     case MB_STRING:
-        /* A NUL ends a string for many a client; what came as one here stays one. */
-        if (!verbatim && value->as.bytes.size > 0 &&
-            memchr(value->as.bytes.data, 0, value->as.bytes.size) != NULL)
-            return put_string(writer, 'x', value->as.bytes);
-        return put_string(writer, 'S', value->as.bytes);
+        put_string(writer, 'S', value->as.bytes);
+        return;
     case MB_LIST:
-    case MB_ARRAY:
-        if (value->type == MB_ARRAY)
-            *losses |= AMQP_LOSS_HEADER_TYPE;
-        return put_list(writer, value, verbatim, scratch, losses);
     case MB_MAP:
-        return put_map(writer, value, verbatim, scratch, losses);
+        put_items(writer, value);
+        return;
+    case MB_NULL:
+    case MB_U64:
+    case MB_TIMESTAMP_MS:
+    case MB_ARRAY:
     case MB_DESCRIBED:
-        *losses |= AMQP_LOSS_HEADER_TYPE;
-        return amqp_put_value(writer, &value->as.items.values[1], verbatim, scratch, losses);
     case MB_DECIMAL32:
     case MB_DECIMAL64:
     case MB_DECIMAL128:
     case MB_CHAR:
     case MB_UUID:
     case MB_SYMBOL:
-        return put_text_of(writer, value, scratch, losses);
+        break;
     }
-    return false;
+    amqp_put_u8(writer, 'V');
 }

@@ -183,13 +183,15 @@ static const struct mb_header *counterpart(const struct contract *contract,
                                            const struct mb_message *sent, uint32_t index,
                                            const struct mb_message *came)
 {
-    if ((contract->carries & CARRY_HEADER_ORDER) != 0)
-        return slices_equal(sent->headers[index].name, came->headers[index].name)
-                   ? &came->headers[index]
-                   : NULL;
+    uint32_t place = 0;
+
     for (uint32_t i = 0; i < came->headers_count; i++) {
-        if (slices_equal(sent->headers[index].name, came->headers[i].name))
+        if (came->headers[i].section == MB_SECTION_BRIDGE)
+            continue;
+        if (((contract->carries & CARRY_HEADER_ORDER) == 0 || place == index) &&
+            slices_equal(sent->headers[index].name, came->headers[i].name))
             return &came->headers[i];
+        place++;
     }
     return NULL;
 }
@@ -198,10 +200,14 @@ static void compare_headers(struct contract *contract, uint64_t shape,
                             const struct mb_message *sent, const struct mb_message *came)
 {
     bool typed = (contract->carries & CARRY_TYPED_HEADERS) != 0;
+    uint32_t came_count = 0;
 
-    if (came->headers_count != sent->headers_count) {
+    /* A backend's own carriers are none of the message's headers. */
+    for (uint32_t i = 0; i < came->headers_count; i++)
+        came_count += came->headers[i].section != MB_SECTION_BRIDGE;
+    if (came_count != sent->headers_count) {
         check_fail(&contract->check, "shape %llu: %u headers came, %u were sent",
-                   (unsigned long long)shape, came->headers_count, sent->headers_count);
+                   (unsigned long long)shape, came_count, sent->headers_count);
         return;
     }
     for (uint32_t i = 0; i < sent->headers_count; i++) {
