@@ -8,10 +8,12 @@
  *   kafka_connect.c     waiting until it is connected and logged in, and why it is not
  *   kafka_instance.c    slots: stable names for static membership
  *   kafka_source.c      the consumer's operations
+ *   kafka_subscription.c  its topics, and how many partitions they have
  *   kafka_scope.c       its partitions, by number and name
  *   kafka_group.c       rebalances, acknowledgements, commits
  *   kafka_positions.c   where a partition starts
  *   kafka_sink.c        the producer
+ *   kafka_send.c        its messages: form, partition, results
  *   kafka_topics.c      its topics by name
  *   kafka_describe.c    what a topic is, creating one
  *   kafka_map.c         record ↔ envelope, pure
@@ -24,11 +26,13 @@
 
 #include <mbridge/backend.h>
 
+#include "kit/carry.h"
 #include "kit/text.h"
 #include "kit/tls.h"
 
 #include <librdkafka/rdkafka.h>
 #include <poll.h>
+#include <pthread.h>
 #include <stdatomic.h>
 #include <string.h>
 
@@ -130,7 +134,9 @@ struct kafka_client {
     bool probing;             /* a question is out that any broker's answer ends the outage with */
     bool failed;              /* this client is of no use any more: failure says why */
     int64_t probe_at_ms;
-    uint32_t fenced_retry_ms;     /* how long not to come back by a name that another one took */
+    uint32_t fenced_retry_ms; /* how long not to come back by a name that another one took */
+    atomic_uint_fast64_t received_bytes;
+    atomic_uint_fast64_t sent_bytes;
     atomic_int certificate_fault; /* why the last one was refused: an X.509 code, or 0 */
     uint32_t cause_rank;          /* how much `cause` tells; 0: nothing known */
     struct mb_error cause;
@@ -152,6 +158,8 @@ bool kafka_client_event(struct kafka_client *client, rd_kafka_event_t *event);
 /* Tells the core about a change (DOWN, UP) and looks whether brokers are back. healthy: traffic
  * went through since the last call. */
 void kafka_client_health(struct kafka_client *client, bool healthy);
+/* Tells the core what went over the network since the last call. */
+void kafka_client_traffic(struct kafka_client *client);
 int64_t kafka_client_deadline_ms(const struct kafka_client *client);
 
 /* Notes that the client is finished. The first failure stays. */
@@ -228,23 +236,33 @@ struct kafka_record {
 };
 
 /* Copies the record into the arena and fills in the message but for scope, epoch, token and
- * position. *ret_bytes: of key, value and headers. MB_NO_MEMORY is the only failure. */
-enum mb_status kafka_map_from_record(const struct kafka_record *record, struct mb_arena *arena,
-                                     struct mb_message *message, uint64_t *ret_bytes);
+ * position. Carriers of the bridge become sidecar, path and stable_id, and stay in the list as
+ * MB_SECTION_BRIDGE. *ret_bytes: of key, value and headers. MB_NO_MEMORY is the only failure. */
+enum mb_status kafka_map_decode(const struct kafka_record *record, struct mb_arena *arena,
+                                struct mb_message *message, uint64_t *ret_bytes);
 
-/* What is to be produced for a message. Slices point into the message or into scratch. */
+/* The context of kafka_map_project. */
+struct kafka_projection {
+    int64_t now_ms; /* the time of a record whose message has none; 0: the library sets it, and the
+                     * natural message has none either */
+};
+
+/* A mb_project_fn: the message that kafka_map_decode will make of the record. */
+enum mb_status kafka_map_project(void *context, const struct mb_outgoing *item,
+                                 const struct mb_message *message, struct mb_scratch *scratch,
+                                 struct mb_message *natural, struct mb_error *err);
+
+/* What is to be produced. Slices point into what was carried. */
 struct kafka_outgoing {
-    struct mb_slice key;
-    struct mb_slice value;
-    bool value_in_scratch;       /* it has to be copied: scratch is used again */
-    rd_kafka_headers_t *headers; /* NULL: none; the caller's */
+    struct mb_slice key;         /* null: none */
+    struct mb_slice value;       /* null: a tombstone */
+    rd_kafka_headers_t *headers; /* NULL: none; the caller's. They have copies of their bytes. */
     int64_t timestamp_ms;        /* 0: now */
 };
 
-enum mb_status kafka_map_to_record(const struct mb_message *message, struct mb_text *scratch,
-                                   struct kafka_outgoing *ret_outgoing);
-
-bool kafka_is_from_kafka(const struct mb_message *message);
+/* MB_REJECTED, MB_NO_MEMORY: nothing is left to be freed. */
+enum mb_status kafka_map_encode(const struct mb_carried *carried,
+                                struct kafka_outgoing *ret_outgoing);
 
 /* ---- topics of the producer ---- */
 
@@ -299,12 +317,26 @@ enum kafka_rebalance {
     KAFKA_STOPPING = 3    /* waits for the core to let go */
 };
 
+/* A question for the numbers of partitions, which a thread waits with. */
+struct kafka_counts {
+    pthread_t thread;
+    bool running;
+    bool wanted; /* nothing is offered before the answer */
+    atomic_bool done;
+    unsigned attempts;   /* that were answered */
+    int64_t retry_at_ms; /* 0: not */
+    rd_kafka_resp_err_t code;
+    const struct rd_kafka_metadata *metadata;
+};
+
 struct mb_source {
     struct kafka_client client;
     const struct mb_host *host;
     const struct kafka_source_options *options;
-    struct mb_strings topics;
-    int32_t *partitions_counts; /* of each topic, as found at open */
+    char **names;
+    struct mb_strings topics;   /* names */
+    int32_t *partitions_counts; /* of each topic; 0: not known */
+    struct kafka_counts counts;
     char *group;
     struct kafka_slot slot;
     rd_kafka_queue_t *records; /* records and rebalances */
@@ -323,6 +355,7 @@ struct mb_source {
     enum kafka_rebalance rebalance;
     uintptr_t lookup;     /* number of the last question for stored positions */
     int64_t lookup_at_ms; /* when to ask again; 0: an answer is awaited */
+    bool positions_known; /* of those being assigned */
     unsigned commits_open;
     bool
         commit_first; /* positions found at open are to be stored though nothing was acknowledged */
@@ -333,6 +366,25 @@ struct mb_source {
     size_t carry_count;
     uint64_t carry_bytes;
 };
+
+/* kafka_subscription.c */
+/* Takes copies of the names; what is known of partitions stays. */
+enum mb_status kafka_subscription_set(struct mb_source *source, const struct mb_strings *topics,
+                                      struct mb_error *err);
+/* Whether any of the topics is there, and with how many partitions. */
+enum mb_status kafka_subscription_check(struct mb_source *source,
+                                        const struct rd_kafka_metadata *metadata,
+                                        struct mb_error *err);
+enum mb_status kafka_subscribe(struct mb_source *source, struct mb_error *err);
+enum mb_status kafka_source_streams(struct mb_source *source, const struct mb_strings *streams,
+                                    struct mb_error *err);
+void kafka_subscription_release(struct mb_source *source);
+/* 0: not known. */
+int32_t kafka_partitions_count(const struct mb_source *source, const char *topic);
+/* Asks anew, without waiting; offers follow the answer. */
+void kafka_counts_ask(struct mb_source *source);
+void kafka_counts_serve(struct mb_source *source, int64_t now_ms);
+void kafka_counts_release(struct mb_source *source);
 
 struct kafka_scope *kafka_scope_find(struct mb_source *source, const char *topic,
                                      int32_t partition);
@@ -366,6 +418,8 @@ enum mb_status kafka_positions_first(struct mb_source *source,
 void kafka_positions_ask(struct mb_source *source);
 /* Takes the answer. false: it was not about positions. */
 bool kafka_positions_answer(struct mb_source *source, rd_kafka_event_t *event);
+/* Offers what is being assigned to the core, if all that it asks about is known. */
+void kafka_positions_offer(struct mb_source *source);
 /* Whether messages between what is expected and offset are gone; tells the core so. false: the
  * position went back within an epoch, and the record may not be handed out. */
 bool kafka_positions_check(struct mb_source *source, struct kafka_scope *scope, int64_t offset);

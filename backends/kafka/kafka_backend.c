@@ -252,6 +252,18 @@ static void check_start(const struct reporter *to, const struct kafka_source_opt
                "a time");
 }
 
+/* Not every build of the library has every compression. */
+static void check_compression(const struct reporter *to, const struct kafka_sink_options *sink)
+{
+    rd_kafka_conf_t *conf = rd_kafka_conf_new();
+    struct mb_error err;
+
+    if (kafka_property_set(conf, "compression.type", kafka_compressions[sink->compression], &err) !=
+        MB_OK)
+        report(to, true, "compression", "%s", err.text);
+    rd_kafka_conf_destroy(conf);
+}
+
 static void validate(const void *endpoint, enum mb_role role, const void *options, bool ordered,
                      void (*report_cb)(void *context, const struct mb_finding *finding),
                      void *context)
@@ -270,6 +282,7 @@ static void validate(const void *endpoint, enum mb_role role, const void *option
         check_start(&to, source);
         return;
     }
+    check_compression(&to, sink);
     if (ordered && sink->partition == KAFKA_PARTITION_SPREAD)
         report(&to, false, "partition",
                "spread gives up the order of records without a key; key keeps it");

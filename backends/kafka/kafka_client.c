@@ -93,6 +93,62 @@ static int certificate_cb(rd_kafka_t *rk, const char *broker, int32_t broker_id,
     return 0;
 }
 
+/* Any thread. */
+static rd_kafka_resp_err_t request_sent(rd_kafka_t *rk, int fd, const char *broker,
+                                        int32_t broker_id, int16_t key, int16_t version,
+                                        int32_t correlation, size_t size, void *opaque)
+{
+    struct kafka_client *client = opaque;
+
+    (void)rk;
+    (void)fd;
+    (void)broker;
+    (void)broker_id;
+    (void)key;
+    (void)version;
+    (void)correlation;
+    atomic_fetch_add_explicit(&client->sent_bytes, size, memory_order_relaxed);
+    return RD_KAFKA_RESP_ERR_NO_ERROR;
+}
+
+/* Any thread. */
+static rd_kafka_resp_err_t response_received(rd_kafka_t *rk, int fd, const char *broker,
+                                             int32_t broker_id, int16_t key, int16_t version,
+                                             int32_t correlation, size_t size, int64_t rtt,
+                                             rd_kafka_resp_err_t code, void *opaque)
+{
+    struct kafka_client *client = opaque;
+
+    (void)rk;
+    (void)fd;
+    (void)broker;
+    (void)broker_id;
+    (void)key;
+    (void)version;
+    (void)correlation;
+    (void)rtt;
+    (void)code;
+    atomic_fetch_add_explicit(&client->received_bytes, size, memory_order_relaxed);
+    return RD_KAFKA_RESP_ERR_NO_ERROR;
+}
+
+/* Counts requests and answers as they stand on the wire, but for what TLS adds. The statistics of
+ * the library would tell the same, by JSON that names each partition. */
+static rd_kafka_resp_err_t count_traffic(rd_kafka_t *rk, const rd_kafka_conf_t *conf, void *opaque,
+                                         char *text, size_t size)
+{
+    rd_kafka_resp_err_t code =
+        rd_kafka_interceptor_add_on_request_sent(rk, "mbridge", request_sent, opaque);
+
+    (void)conf;
+    if (code == RD_KAFKA_RESP_ERR_NO_ERROR)
+        code =
+            rd_kafka_interceptor_add_on_response_received(rk, "mbridge", response_received, opaque);
+    if (code != RD_KAFKA_RESP_ERR_NO_ERROR)
+        snprintf(text, size, "%s", rd_kafka_err2str(code));
+    return code;
+}
+
 enum mb_status kafka_client_init(struct kafka_client *client, const struct mb_open_params *params,
                                  rd_kafka_type_t type, rd_kafka_conf_t *conf, struct mb_error *err)
 {
@@ -110,6 +166,7 @@ enum mb_status kafka_client_init(struct kafka_client *client, const struct mb_op
     rd_kafka_conf_set_opaque(conf, client);
     if (client->endpoint->tls.enabled && !client->endpoint->tls.unsafe_no_verify)
         rd_kafka_conf_set_ssl_cert_verify_cb(conf, certificate_cb);
+    rd_kafka_conf_interceptor_add_on_new(conf, "mbridge", count_traffic, client);
     client->rk = rd_kafka_new(type, conf, text, sizeof text);
     if (client->rk == NULL) {
         rd_kafka_conf_destroy(conf);
@@ -300,6 +357,23 @@ void kafka_client_health(struct kafka_client *client, bool healthy)
     }
     host->event(host->context, &event);
     client->cause_rank = 0;
+}
+
+void kafka_client_traffic(struct kafka_client *client)
+{
+    const struct mb_host *host = client->host;
+    uint64_t received;
+    uint64_t sent;
+
+    if (host->struct_size < offsetof(struct mb_host, traffic) + sizeof host->traffic ||
+        host->traffic == NULL)
+        return;
+    if (atomic_load_explicit(&client->received_bytes, memory_order_relaxed) == 0 &&
+        atomic_load_explicit(&client->sent_bytes, memory_order_relaxed) == 0)
+        return;
+    received = atomic_exchange_explicit(&client->received_bytes, 0, memory_order_relaxed);
+    sent = atomic_exchange_explicit(&client->sent_bytes, 0, memory_order_relaxed);
+    host->traffic(host->context, received, sent);
 }
 
 int64_t kafka_client_deadline_ms(const struct kafka_client *client)

@@ -45,6 +45,8 @@ static void answer(struct mb_source *source, rd_kafka_topic_partition_list_t *li
 
 static void assigned(struct mb_source *source, const rd_kafka_topic_partition_list_t *partitions)
 {
+    bool counted = true;
+
     for (int i = 0; i < partitions->cnt; i++) {
         struct kafka_scope *scope =
             kafka_scope_get(source, partitions->elems[i].topic, partitions->elems[i].partition);
@@ -53,6 +55,7 @@ static void assigned(struct mb_source *source, const rd_kafka_topic_partition_li
             kafka_client_fail(&source->client, "memory", "out of memory for partitions");
             return;
         }
+        counted = counted && scope->partition < kafka_partitions_count(source, scope->topic);
         scope->state = KAFKA_SCOPE_LOOKED_UP;
         scope->epoch++;
         scope->stored = scope->expected = scope->handed = -1;
@@ -63,6 +66,8 @@ static void assigned(struct mb_source *source, const rd_kafka_topic_partition_li
         return;
     }
     source->rebalance = KAFKA_LOOKING_UP;
+    if (!counted)
+        kafka_counts_ask(source);
     kafka_positions_ask(source);
 }
 

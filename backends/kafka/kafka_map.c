@@ -1,70 +1,53 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Record ↔ envelope. Pure.
+ * Record ↔ envelope. Pure, in three parts (record 0009): project makes of any message the one that
+ * a record can hold, encode writes that, decode reads it back.
  *
- * Kafka knows a key, a value, a time and headers; well-known properties of other platforms are
- * headers by name. Reading, the five harmless ones are shown as properties besides and stay in the
- * list, so that a record that goes back to Kafka has the same headers, in the same order. Writing,
- * a property is added unless the list already says the same.
+ * Kafka knows a key, a value, a time and headers. Well-known properties of other platforms are
+ * headers by name; reading, the five harmless ones are shown as properties besides and stay in the
+ * list, which alone is written: a record that goes back to Kafka has the same headers in the same
+ * order.
  */
 #include "kafka.h"
 
+#include "kit/field.h"
+#include "kit/flatten.h"
 #include "kit/utf8.h"
 
-#define HEADER_TEXT_MAX 1024
+#define NAME_SIDECAR   MB_SLICE_LITERAL("mbridge.meta")
+#define NAME_PATH      MB_SLICE_LITERAL("mbridge.path")
+#define NAME_ID        MB_SLICE_LITERAL("mbridge.id")
+#define TYPED_TEXT_MAX (1024u * 1024)
 
-bool kafka_is_from_kafka(const struct mb_message *message)
+/* The properties that become headers. Key, time and the bridge's own carriers have places of their
+ * own; whether a message is durable says nothing to a reader of a log. */
+#define SHOWN                                                                                      \
+    (MB_HAS_MESSAGE_ID | MB_HAS_CORRELATION_ID | MB_HAS_CONTENT_TYPE | MB_HAS_CONTENT_ENCODING |   \
+     MB_HAS_SUBJECT | MB_HAS_TO | MB_HAS_REPLY_TO | MB_HAS_GROUP_ID | MB_HAS_GROUP_SEQUENCE |      \
+     MB_HAS_REPLY_TO_GROUP_ID | MB_HAS_USER_ID | MB_HAS_APP_ID | MB_HAS_EXCHANGE |                 \
+     MB_HAS_ROUTING_KEY | MB_HAS_TTL | MB_HAS_EXPIRES_AT | MB_HAS_PRIORITY)
+
+/* ---- record → envelope ---- */
+
+static bool is_carrier(struct mb_slice name)
 {
-    return message->origin != NULL &&
-           mb_slice_equal(message->origin->platform, MB_SLICE_LITERAL("kafka"));
+    return name.size >= 8 && memcmp(name.data, "mbridge.", 8) == 0 &&
+           (mb_slice_equal(name, NAME_SIDECAR) || mb_slice_equal(name, NAME_PATH) ||
+            mb_slice_equal(name, NAME_ID));
 }
 
-static bool is_name(struct mb_slice name, const char *text)
+/* Of several carriers of one name the last one counts. */
+static void take_carrier(struct mb_message *message, struct mb_header *header)
 {
-    return name.size == strlen(text) && memcmp(name.data, text, name.size) == 0;
-}
-
-/* Of several headers of one name the last one counts, as for Kafka's own clients. */
-static void promote(struct mb_message *message, const struct mb_header *header)
-{
-    struct mb_slice text = header->value.as.bytes;
-
-    if (header->value.type != MB_STRING)
+    header->section = MB_SECTION_BRIDGE;
+    if (header->value.type == MB_NULL || header->value.as.bytes.size == 0)
         return;
-    switch (header->name.size) {
-    case 7:
-        if (!is_name(header->name, "subject"))
-            return;
-        message->subject = text;
-        message->present |= MB_HAS_SUBJECT;
-        return;
-    case 10:
-        if (!is_name(header->name, "message-id"))
-            return;
-        message->message_id = (struct mb_id){.kind = MB_ID_STRING, .bytes = text};
-        message->present |= MB_HAS_MESSAGE_ID;
-        return;
-    case 12:
-        if (!is_name(header->name, "content-type"))
-            return;
-        message->content_type = text;
-        message->present |= MB_HAS_CONTENT_TYPE;
-        return;
-    case 14:
-        if (!is_name(header->name, "correlation-id"))
-            return;
-        message->correlation_id = (struct mb_id){.kind = MB_ID_STRING, .bytes = text};
-        message->present |= MB_HAS_CORRELATION_ID;
-        return;
-    case 16:
-        if (!is_name(header->name, "content-encoding"))
-            return;
-        message->content_encoding = text;
-        message->present |= MB_HAS_CONTENT_ENCODING;
-        return;
-    default:
-        return;
-    }
+    if (mb_slice_equal(header->name, NAME_SIDECAR))
+        message->sidecar = header->value.as.bytes;
+    else if (mb_slice_equal(header->name, NAME_ID))
+        message->stable_id = header->value.as.bytes;
+    else
+        mb_path_read(header->value.as.bytes, message);
 }
 
 static void set_value(struct mb_value *value, const void *data, size_t size)
@@ -77,6 +60,30 @@ static void set_value(struct mb_value *value, const void *data, size_t size)
     }
     value->type = mb_utf8_valid_without_nul(bytes) ? MB_STRING : MB_BINARY;
     value->as.bytes = bytes;
+}
+
+static enum mb_status read_header(const rd_kafka_headers_t *list, size_t index,
+                                  struct mb_arena *arena, struct mb_header *header, uint64_t *bytes)
+{
+    const char *name = "";
+    const void *value = NULL;
+    size_t size = 0;
+    size_t name_size;
+    char *copy;
+
+    rd_kafka_header_get_all(list, index, &name, &value, &size);
+    name_size = strlen(name);
+    copy = mb_arena_alloc(arena, name_size + size);
+    if (copy == NULL)
+        return MB_NO_MEMORY;
+    memcpy(copy, name, name_size);
+    if (size > 0)
+        memcpy(copy + name_size, value, size);
+    header->name = (struct mb_slice){copy, name_size};
+    header->name_type = MB_STRING;
+    set_value(&header->value, value != NULL ? copy + name_size : NULL, size);
+    *bytes += name_size + size;
+    return MB_OK;
 }
 
 static enum mb_status read_headers(const rd_kafka_headers_t *list, struct mb_arena *arena,
@@ -92,33 +99,22 @@ static enum mb_status read_headers(const rd_kafka_headers_t *list, struct mb_are
         return MB_NO_MEMORY;
     memset(headers, 0, count * sizeof *headers);
     for (size_t i = 0; i < count; i++) {
-        const char *name = "";
-        const void *value = NULL;
-        size_t size = 0;
-        size_t name_size;
-        char *copy;
+        enum mb_status status = read_header(list, i, arena, &headers[i], bytes);
 
-        rd_kafka_header_get_all(list, i, &name, &value, &size);
-        name_size = strlen(name);
-        copy = mb_arena_alloc(arena, name_size + size);
-        if (copy == NULL)
-            return MB_NO_MEMORY;
-        memcpy(copy, name, name_size);
-        if (size > 0)
-            memcpy(copy + name_size, value, size);
-        headers[i].name = (struct mb_slice){copy, name_size};
-        headers[i].name_type = MB_STRING;
-        set_value(&headers[i].value, value != NULL ? copy + name_size : NULL, size);
-        *bytes += name_size + size;
-        promote(message, &headers[i]);
+        if (status != MB_OK)
+            return status;
+        if (is_carrier(headers[i].name))
+            take_carrier(message, &headers[i]);
+        else
+            mb_field_promote(message, &headers[i]);
     }
     message->headers = headers;
     message->headers_count = (uint32_t)count;
     return MB_OK;
 }
 
-enum mb_status kafka_map_from_record(const struct kafka_record *record, struct mb_arena *arena,
-                                     struct mb_message *message, uint64_t *ret_bytes)
+enum mb_status kafka_map_decode(const struct kafka_record *record, struct mb_arena *arena,
+                                struct mb_message *message, uint64_t *ret_bytes)
 {
     char *copy = mb_arena_alloc(arena, record->key.size + record->value.size);
 
@@ -150,228 +146,254 @@ enum mb_status kafka_map_from_record(const struct kafka_record *record, struct m
     return MB_OK;
 }
 
-/* ---- envelope → record ---- */
+/* ---- envelope → natural message ---- */
 
-struct writer {
-    const struct mb_message *message;
-    struct mb_text *scratch;
-    rd_kafka_headers_t *headers;
-    bool failed;
-};
-
-static void add(struct writer *writer, struct mb_slice name, const void *value, size_t size)
+static bool has_nul(struct mb_slice name)
 {
-    char escaped[HEADER_TEXT_MAX];
-    const char *text = name.size > 0 ? name.data : "";
-    size_t length = name.size;
+    return name.size > 0 && memchr(name.data, '\0', name.size) != NULL;
+}
 
-    if (writer->headers == NULL) {
-        writer->headers = rd_kafka_headers_new(8);
-        if (writer->headers == NULL) {
-            writer->failed = true;
-            return;
+/* The library ends a name at its first NUL: the escape keeps the rest of it. */
+static struct mb_slice escape_name(struct mb_slice name, struct mb_arena *arena)
+{
+    const char *from = name.data;
+    char *to = mb_arena_alloc(arena, name.size * 3);
+    size_t size = 0;
+
+    if (to == NULL)
+        return MB_SLICE_NULL;
+    for (size_t i = 0; i < name.size; i++) {
+        if (from[i] == '\0') {
+            memcpy(to + size, "%00", 3);
+            size += 3;
+        } else {
+            to[size++] = from[i];
         }
     }
-    if (name.size > 0 && memchr(name.data, '\0', name.size) != NULL) {
-        /* The library ends a name at its first NUL; the escape keeps the rest of it. */
-        length = 0;
-        for (size_t i = 0; i < name.size && length + 4 < sizeof escaped; i++) {
-            if (text[i] == '\0')
-                length += (size_t)snprintf(escaped + length, 4, "%%00");
-            else
-                escaped[length++] = text[i];
+    return (struct mb_slice){to, size};
+}
+
+/* Names that a record cannot have: with NUL, and those of the carriers, which nobody else may
+ * write: they would be read back as the bridge's own. */
+static enum mb_status project_names(struct mb_scratch *scratch, struct mb_message *natural)
+{
+    struct mb_header *headers;
+    uint32_t count = 0;
+    uint32_t odd = 0;
+
+    for (uint32_t i = 0; i < natural->headers_count; i++)
+        odd += has_nul(natural->headers[i].name) || is_carrier(natural->headers[i].name);
+    if (odd == 0)
+        return MB_OK;
+    headers = mb_arena_alloc(&scratch->arena, natural->headers_count * sizeof *headers);
+    if (headers == NULL)
+        return MB_NO_MEMORY;
+    for (uint32_t i = 0; i < natural->headers_count; i++) {
+        if (is_carrier(natural->headers[i].name))
+            continue;
+        headers[count] = natural->headers[i];
+        if (has_nul(headers[count].name)) {
+            headers[count].name = escape_name(headers[count].name, &scratch->arena);
+            if (headers[count].name.data == NULL)
+                return MB_NO_MEMORY;
         }
-        text = escaped;
+        count++;
     }
-    if (rd_kafka_header_add(writer->headers, text, (ssize_t)length, value, (ssize_t)size) !=
-        RD_KAFKA_RESP_ERR_NO_ERROR)
-        writer->failed = true;
+    natural->headers = headers;
+    natural->headers_count = count;
+    return MB_OK;
 }
 
-static void add_value(struct writer *writer, struct mb_slice name, const struct mb_value *value)
+/* The body became JSON: say so where nothing says what it is. */
+static enum mb_status say_json(struct mb_scratch *scratch, struct mb_message *natural)
 {
-    size_t at = writer->scratch->size;
+    size_t count = natural->headers_count;
+    struct mb_header *headers = mb_arena_alloc(&scratch->arena, (count + 1) * sizeof *headers);
 
-    switch (value->type) {
-    case MB_NULL:
-        add(writer, name, NULL, 0);
-        return;
-    case MB_STRING:
-    case MB_BINARY:
-    case MB_SYMBOL:
-        add(writer, name, value->as.bytes.data != NULL ? value->as.bytes.data : "",
-            value->as.bytes.size);
-        return;
-    default:
-        mb_text_value(writer->scratch, value, NULL);
-        if (writer->scratch->failed)
-            writer->failed = true;
-        else
-            add(writer, name, writer->scratch->size > at ? writer->scratch->data + at : "",
-                writer->scratch->size - at);
-        return;
-    }
+    if (headers == NULL)
+        return MB_NO_MEMORY;
+    if (count > 0)
+        memcpy(headers, natural->headers, count * sizeof *headers);
+    headers[count] = (struct mb_header){
+        .name = MB_SLICE_LITERAL("content-type"),
+        .value = {.type = MB_STRING, .as.bytes = MB_SLICE_LITERAL("application/json")},
+        .section = MB_SECTION_APPLICATION,
+        .name_type = MB_STRING};
+    mb_field_promote(natural, &headers[count]);
+    natural->headers = headers;
+    natural->headers_count++;
+    return MB_OK;
 }
 
-/* The last header of that name says this already. */
-static bool list_says(const struct mb_message *message, struct mb_slice name, struct mb_slice text)
-{
-    for (uint32_t i = message->headers_count; i-- > 0;) {
-        const struct mb_header *header = &message->headers[i];
-
-        if (header->section == MB_SECTION_APPLICATION && mb_slice_equal(header->name, name))
-            return (header->value.type == MB_STRING || header->value.type == MB_BINARY) &&
-                   mb_slice_equal(header->value.as.bytes, text);
-    }
-    return false;
-}
-
-static void add_property(struct writer *writer, const char *name, struct mb_slice text)
-{
-    struct mb_slice as = mb_slice_text(name);
-
-    if (!list_says(writer->message, as, text))
-        add(writer, as, text.data != NULL ? text.data : "", text.size);
-}
-
-static void add_number(struct writer *writer, const char *name, uint64_t number)
-{
-    char text[24];
-    int size = snprintf(text, sizeof text, "%llu", (unsigned long long)number);
-
-    add_property(writer, name, (struct mb_slice){text, (size_t)size});
-}
-
-static void add_id(struct writer *writer, const char *name, const struct mb_id *id)
-{
-    char text[48];
-    const unsigned char *bytes = id->bytes.data;
-
-    switch ((enum mb_id_kind)id->kind) {
-    case MB_ID_ULONG:
-        add_number(writer, name, id->number);
-        return;
-    case MB_ID_UUID:
-        if (id->bytes.size != 16)
-            return;
-        snprintf(text, sizeof text,
-                 "%02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-%02x%02x%02x%02x%02x%02x", bytes[0],
-                 bytes[1], bytes[2], bytes[3], bytes[4], bytes[5], bytes[6], bytes[7], bytes[8],
-                 bytes[9], bytes[10], bytes[11], bytes[12], bytes[13], bytes[14], bytes[15]);
-        add_property(writer, name, mb_slice_text(text));
-        return;
-    case MB_ID_STRING:
-    case MB_ID_BINARY:
-        add_property(writer, name, id->bytes);
-        return;
-    }
-}
-
-static void add_properties(struct writer *writer)
-{
-    const struct mb_message *message = writer->message;
-    const struct {
-        uint32_t bit;
-        const char *name;
-        struct mb_slice text;
-    } texts[] = {
-        {MB_HAS_CONTENT_TYPE, "content-type", message->content_type},
-        {MB_HAS_CONTENT_ENCODING, "content-encoding", message->content_encoding},
-        {MB_HAS_SUBJECT, "subject", message->subject},
-        {MB_HAS_TO, "to", message->to},
-        {MB_HAS_REPLY_TO, "reply-to", message->reply_to},
-        {MB_HAS_GROUP_ID, "group-id", message->group_id},
-        {MB_HAS_REPLY_TO_GROUP_ID, "reply-to-group-id", message->reply_to_group_id},
-        {MB_HAS_USER_ID, "user-id", message->user_id},
-        {MB_HAS_APP_ID, "app-id", message->app_id},
-        {MB_HAS_EXCHANGE, "exchange", message->exchange},
-        {MB_HAS_ROUTING_KEY, "routing-key", message->routing_key},
-    };
-
-    if ((message->present & MB_HAS_MESSAGE_ID) != 0)
-        add_id(writer, "message-id", &message->message_id);
-    if ((message->present & MB_HAS_CORRELATION_ID) != 0)
-        add_id(writer, "correlation-id", &message->correlation_id);
-    for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
-        if ((message->present & texts[i].bit) != 0)
-            add_property(writer, texts[i].name, texts[i].text);
-    }
-    if ((message->present & MB_HAS_GROUP_SEQUENCE) != 0)
-        add_number(writer, "group-sequence", message->group_sequence);
-    if ((message->present & MB_HAS_PRIORITY) != 0)
-        add_number(writer, "priority", message->priority);
-    if ((message->present & MB_HAS_TTL) != 0)
-        add_number(writer, "ttl", message->ttl_ms);
-    if ((message->present & MB_HAS_EXPIRES_AT) != 0)
-        add_number(writer, "absolute-expiry", (uint64_t)message->expires_at_ms);
-}
-
-static void write_key(const struct mb_message *message, struct kafka_outgoing *outgoing)
+/* A routing key says which messages belong together only where an exchange has a name: on the
+ * default exchange it is the queue's name, one for all. */
+static struct mb_slice key_of(const struct mb_message *message)
 {
     bool named = (message->present & MB_HAS_EXCHANGE) != 0 && message->exchange.size > 0;
 
     if ((message->present & MB_HAS_KEY) != 0)
-        outgoing->key = message->key;
-    else if (named && (message->present & MB_HAS_ROUTING_KEY) != 0)
-        outgoing->key = message->routing_key;
+        return message->key;
+    if (named && (message->present & MB_HAS_ROUTING_KEY) != 0)
+        return message->routing_key;
+    if ((message->present & MB_HAS_GROUP_ID) != 0)
+        return message->group_id;
+    return MB_SLICE_NULL;
 }
 
-static void write_body(const struct mb_message *message, struct mb_text *scratch,
-                       struct kafka_outgoing *outgoing)
+/* Every record has a time. The library takes 0 for "now": the first millisecond of 1970 becomes the
+ * second. */
+static void project_time(const struct kafka_projection *projection,
+                         const struct mb_message *message, struct mb_message *natural)
 {
-    const struct mb_value *value = &message->body_value;
-    size_t at = scratch->size;
-
-    switch ((enum mb_body_kind)message->body_kind) {
-    case MB_BODY_NULL:
+    if ((message->present & MB_HAS_TIMESTAMP) != 0)
+        natural->timestamp_ms = message->timestamp_ms > 0 ? message->timestamp_ms : 1;
+    else if (projection->now_ms > 0)
+        natural->timestamp_ms = projection->now_ms;
+    else
         return;
-    case MB_BODY_BYTES:
-    case MB_BODY_MULTI_DATA:
-        outgoing->value = message->body;
-        break;
-    case MB_BODY_VALUE:
-        if (value->type == MB_STRING || value->type == MB_BINARY) {
-            outgoing->value = value->as.bytes;
-            break;
-        }
-        /* fall through */
-    case MB_BODY_SEQUENCE:
-    case MB_BODY_PAIRS:
-        mb_text_json(scratch, value);
-        outgoing->value = (struct mb_slice){scratch->data, scratch->size - at};
-        if (scratch->data != NULL)
-            outgoing->value.data = scratch->data + at;
-        outgoing->value_in_scratch = true;
-        break;
-    }
-    if (outgoing->value.data == NULL)
-        outgoing->value.data = ""; /* empty, not a tombstone */
+    natural->timestamp_kind = MB_TIMESTAMP_CREATE;
+    natural->present |= MB_HAS_TIMESTAMP;
 }
 
-enum mb_status kafka_map_to_record(const struct mb_message *message, struct mb_text *scratch,
-                                   struct kafka_outgoing *ret_outgoing)
+enum mb_status kafka_map_project(void *context, const struct mb_outgoing *item,
+                                 const struct mb_message *message, struct mb_scratch *scratch,
+                                 struct mb_message *natural, struct mb_error *err)
 {
-    struct writer writer = {.message = message, .scratch = scratch};
+    struct mb_slice key = key_of(message);
+    bool json = false;
+    enum mb_status status = mb_flatten_headers(message, SHOWN, scratch, natural);
+
+    (void)item;
+    if (status == MB_OK)
+        status = mb_flatten_body(message, scratch, natural, &json);
+    if (status == MB_OK && json && (natural->present & MB_HAS_CONTENT_TYPE) == 0)
+        status = say_json(scratch, natural);
+    if (status == MB_OK)
+        status = project_names(scratch, natural);
+    if (status != MB_OK)
+        return mb_error_set(err, status, MB_CAUSE_MESSAGE, "invalid",
+                            "the message cannot be put into the form of a record");
+    natural->present &= MB_FIELDS_PROMOTED;
+    natural->key = key;
+    if (key.data != NULL)
+        natural->present |= MB_HAS_KEY;
+    project_time(context, message, natural);
+    return MB_OK;
+}
+
+/* ---- natural message → record ---- */
+
+/* What the bridge adds, each once: in its old place if there is one, else at the end. */
+struct carrier {
+    struct mb_slice name;
+    struct mb_slice value; /* null: none is to be added */
+    bool written;
+};
+
+#define CARRIERS 3
+
+static struct carrier *carrier_of(struct carrier *carriers, struct mb_slice name)
+{
+    for (size_t i = 0; i < CARRIERS; i++) {
+        if (carriers[i].value.data != NULL && mb_slice_equal(carriers[i].name, name))
+            return &carriers[i];
+    }
+    return NULL;
+}
+
+static enum mb_status add(rd_kafka_headers_t *headers, struct mb_slice name, struct mb_slice value)
+{
+    rd_kafka_resp_err_t code =
+        rd_kafka_header_add(headers, name.size > 0 ? name.data : "", (ssize_t)name.size, value.data,
+                            (ssize_t)value.size);
+
+    return code == RD_KAFKA_RESP_ERR_NO_ERROR ? MB_OK : MB_NO_MEMORY;
+}
+
+static enum mb_status add_value(rd_kafka_headers_t *headers, struct mb_slice name,
+                                const struct mb_value *value)
+{
+    struct mb_text text = {.max_size = TYPED_TEXT_MAX};
+    enum mb_status status;
+
+    if (value->type == MB_NULL)
+        return add(headers, name, MB_SLICE_NULL);
+    if (value->type == MB_STRING || value->type == MB_BINARY)
+        return add(headers, name,
+                   value->as.bytes.data != NULL ? value->as.bytes : MB_SLICE_LITERAL(""));
+    /* No record was read with such a value, and project leaves none. */
+    mb_text_value(&text, value, NULL);
+    status = text.failed ? MB_REJECTED
+                         : add(headers, name,
+                               text.size > 0 ? (struct mb_slice){text.data, text.size}
+                                             : MB_SLICE_LITERAL(""));
+    mb_text_release(&text);
+    return status;
+}
+
+static enum mb_status add_header(rd_kafka_headers_t *headers, const struct mb_header *header,
+                                 struct carrier *carriers)
+{
+    struct carrier *carrier = NULL;
+
+    if (header->section == MB_SECTION_BRIDGE)
+        carrier = carrier_of(carriers, header->name);
+    else if (header->section != MB_SECTION_APPLICATION)
+        return MB_OK;
+    if (carrier == NULL)
+        return add_value(headers, header->name, &header->value);
+    if (carrier->written)
+        return MB_OK;
+    carrier->written = true;
+    return add(headers, carrier->name, carrier->value);
+}
+
+static enum mb_status add_headers(rd_kafka_headers_t *headers, const struct mb_message *message,
+                                  struct carrier *carriers)
+{
+    enum mb_status status = MB_OK;
+
+    for (uint32_t i = 0; status == MB_OK && i < message->headers_count; i++)
+        status = add_header(headers, &message->headers[i], carriers);
+    for (size_t i = 0; status == MB_OK && i < CARRIERS; i++) {
+        if (carriers[i].value.data != NULL && !carriers[i].written)
+            status = add(headers, carriers[i].name, carriers[i].value);
+    }
+    return status;
+}
+
+enum mb_status kafka_map_encode(const struct mb_carried *carried,
+                                struct kafka_outgoing *ret_outgoing)
+{
+    const struct mb_message *message = carried->message;
+    struct carrier carriers[CARRIERS] = {
+        {.name = NAME_ID, .value = carried->id},
+        {.name = NAME_PATH, .value = {carried->path, carried->path_size}},
+        {.name = NAME_SIDECAR, .value = carried->sidecar},
+    };
+    size_t count = message->headers_count;
+    enum mb_status status;
 
     memset(ret_outgoing, 0, sizeof *ret_outgoing);
-    mb_text_clear(scratch);
-    for (uint32_t i = 0; i < message->headers_count; i++) {
-        if (message->headers[i].section == MB_SECTION_APPLICATION)
-            add_value(&writer, message->headers[i].name, &message->headers[i].value);
-    }
-    if ((message->present & ~(uint32_t)(MB_HAS_KEY | MB_HAS_TIMESTAMP)) != 0)
-        add_properties(&writer);
-    write_key(message, ret_outgoing);
-    mb_text_clear(scratch); /* the headers have copies of what they took from it */
-    write_body(message, scratch, ret_outgoing);
-    /* The library takes 0 for "now": the first millisecond of 1970 becomes the second. */
+    if (carried->path_size == 0)
+        carriers[1].value = MB_SLICE_NULL;
+    for (size_t i = 0; i < CARRIERS; i++)
+        count += carriers[i].value.data != NULL;
+    if ((message->present & MB_HAS_KEY) != 0)
+        ret_outgoing->key = message->key;
+    if (message->body_kind != MB_BODY_NULL)
+        ret_outgoing->value = message->body.data != NULL ? message->body : MB_SLICE_LITERAL("");
     if ((message->present & MB_HAS_TIMESTAMP) != 0)
         ret_outgoing->timestamp_ms = message->timestamp_ms > 0 ? message->timestamp_ms : 1;
-    if (writer.failed || scratch->failed) {
-        if (writer.headers != NULL)
-            rd_kafka_headers_destroy(writer.headers);
-        return MB_REJECTED;
+    if (count == 0)
+        return MB_OK;
+    ret_outgoing->headers = rd_kafka_headers_new(count);
+    if (ret_outgoing->headers == NULL)
+        return MB_NO_MEMORY;
+    status = add_headers(ret_outgoing->headers, message, carriers);
+    if (status != MB_OK) {
+        rd_kafka_headers_destroy(ret_outgoing->headers);
+        ret_outgoing->headers = NULL;
     }
-    ret_outgoing->headers = writer.headers;
-    return MB_OK;
+    return status;
 }

@@ -99,6 +99,7 @@ void kafka_positions_ask(struct mb_source *source)
         rd_kafka_error_destroy(error);
     source->lookup++;
     source->lookup_at_ms = 0;
+    source->positions_known = false;
     rd_kafka_AdminOptions_set_opaque(options, (void *)source->lookup);
     question = rd_kafka_ListConsumerGroupOffsets_new(source->group, list);
     rd_kafka_ListConsumerGroupOffsets(rk, &question, 1, options, source->client.events);
@@ -172,12 +173,20 @@ bool kafka_positions_answer(struct mb_source *source, rd_kafka_event_t *event)
         if (scope != NULL)
             scope->stored = list->elems[i].offset >= 0 ? list->elems[i].offset : -1;
     }
+    source->positions_known = true;
+    kafka_positions_offer(source);
+    return true;
+}
+
+void kafka_positions_offer(struct mb_source *source)
+{
+    if (source->rebalance != KAFKA_LOOKING_UP || !source->positions_known || source->counts.wanted)
+        return;
     source->rebalance = KAFKA_STARTING;
     for (size_t i = 0; i < source->scopes_count; i++) {
         if (source->scopes[i].state == KAFKA_SCOPE_LOOKED_UP)
             offer(source, &source->scopes[i]);
     }
-    return true;
 }
 
 static void lost(struct mb_source *source, struct kafka_scope *scope, int64_t from, int64_t to)

@@ -91,15 +91,6 @@ void kafka_scopes_release(struct mb_source *source)
     source->scopes_count = source->index_size = 0;
 }
 
-static int32_t partitions_count(const struct mb_source *source, const char *topic)
-{
-    for (size_t i = 0; i < source->topics.count; i++) {
-        if (strcmp(source->topics.items[i], topic) == 0)
-            return source->partitions_counts[i];
-    }
-    return 0;
-}
-
 void kafka_scope_event(struct mb_source *source, const struct kafka_scope *scope,
                        enum mb_event_kind kind, struct mb_event *event)
 {
@@ -109,7 +100,7 @@ void kafka_scope_event(struct mb_source *source, const struct kafka_scope *scope
     event->epoch = scope->epoch;
     event->partition = scope->partition;
     if (kind == MB_EVENT_SCOPE_ASSIGNED)
-        event->partitions_count = partitions_count(source, scope->topic);
+        event->partitions_count = kafka_partitions_count(source, scope->topic);
     event->stream = mb_slice_text(scope->topic);
     source->host->event(source->host->context, event);
 }

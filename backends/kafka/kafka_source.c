@@ -91,52 +91,12 @@ static enum mb_status configure(struct mb_source *source, const struct mb_open_p
     return status;
 }
 
-/* A topic that is not there: one that is named alone is waited for by the core; of several, the
- * others are read and the library joins it when it appears. */
-static enum mb_status topics_check(const struct mb_source *source,
-                                   const struct rd_kafka_metadata *metadata, struct mb_error *err)
-{
-    size_t found = 0;
-    const char *missing = source->topics.items[0];
-    rd_kafka_resp_err_t code = RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART;
-
-    for (int i = 0; i < metadata->topic_cnt; i++) {
-        for (size_t t = 0; t < source->topics.count; t++) {
-            if (strcmp(source->topics.items[t], metadata->topics[i].topic) != 0)
-                continue;
-            source->partitions_counts[t] = metadata->topics[i].partition_cnt;
-            if (metadata->topics[i].err == RD_KAFKA_RESP_ERR_NO_ERROR)
-                found++;
-            else
-                code = metadata->topics[i].err;
-        }
-    }
-    if (found > 0)
-        return MB_OK;
-    return mb_error_set(err, kafka_status_of(code), MB_CAUSE_DESTINATION, kafka_reason_of(code),
-                        "topic %s: %s", missing, rd_kafka_err2str(code));
-}
-
-static enum mb_status subscribe(struct mb_source *source, struct mb_error *err)
-{
-    rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(16);
-    rd_kafka_resp_err_t code;
-
-    for (size_t i = 0; i < source->topics.count; i++)
-        rd_kafka_topic_partition_list_add(list, source->topics.items[i], RD_KAFKA_PARTITION_UA);
-    code = rd_kafka_subscribe(source->client.rk, list);
-    rd_kafka_topic_partition_list_destroy(list);
-    if (code == RD_KAFKA_RESP_ERR_NO_ERROR)
-        return MB_OK;
-    return mb_error_set(err, MB_DISCONNECTED, MB_CAUSE_CONNECTION, kafka_reason_of(code),
-                        "cannot subscribe: %s", rd_kafka_err2str(code));
-}
-
 static enum mb_status create(const struct mb_open_params *params, struct mb_source **ret_source,
                              struct mb_error *err)
 {
     const struct kafka_source_options *options = params->options;
     struct mb_source *source = kafka_alloc(params->host, sizeof *source);
+    struct mb_strings topics;
 
     if (source == NULL)
         return mb_error_set(err, MB_NO_MEMORY, MB_CAUSE_NONE, "memory", "out of memory");
@@ -145,21 +105,19 @@ static enum mb_status create(const struct mb_open_params *params, struct mb_sour
     source->client.wake_fd = -1;
     source->options = options;
     source->slot.fd = -1;
-    source->topics = params->streams != NULL && params->streams->count > 0 ? *params->streams
-                     : options->topic != NULL ? (struct mb_strings){&options->topic, 1}
-                                              : options->topics;
     source->group = kafka_strdup(params->host, options->group != NULL && options->group[0] != '\0'
                                                    ? options->group
                                                    : params->default_group);
     source->carry = kafka_alloc(params->host, KAFKA_CARRY_MAX * sizeof *source->carry);
-    source->partitions_counts =
-        kafka_alloc(params->host, (source->topics.count + 1) * sizeof *source->partitions_counts);
     *ret_source = source;
-    if (source->group == NULL || source->carry == NULL || source->partitions_counts == NULL)
+    if (source->group == NULL || source->carry == NULL)
         return mb_error_set(err, MB_NO_MEMORY, MB_CAUSE_NONE, "memory", "out of memory");
-    if (source->topics.count == 0)
+    topics = params->streams != NULL && params->streams->count > 0 ? *params->streams
+             : options->topic != NULL ? (struct mb_strings){&options->topic, 1}
+                                      : options->topics;
+    if (topics.count == 0)
         return mb_error_set(err, MB_NOT_FOUND, MB_CAUSE_DESTINATION, "missing", "no topic matches");
-    return MB_OK;
+    return kafka_subscription_set(source, &topics, err);
 }
 
 static void source_close(struct mb_source *source);
@@ -188,11 +146,11 @@ static enum mb_status source_open(const struct mb_open_params *params,
     status = kafka_connect(&source->client, source->topics.items, source->topics.count,
                            params->timeout_ms, &metadata, err);
     if (status == MB_OK)
-        status = topics_check(source, metadata, err);
+        status = kafka_subscription_check(source, metadata, err);
     if (status == MB_OK)
         status = kafka_positions_first(source, metadata, params->timeout_ms / 2, err);
     if (status == MB_OK)
-        status = subscribe(source, err);
+        status = kafka_subscribe(source, err);
 out:
     if (metadata != NULL)
         rd_kafka_metadata_destroy(metadata);
@@ -239,6 +197,7 @@ static void source_close(struct mb_source *source)
         return;
     source->closing = true;
     fenced = source->client.failed && strcmp(source->client.failure.reason, "fenced") == 0;
+    kafka_counts_release(source);
     if (source->carry != NULL)
         kafka_carry_sweep(source, true);
     if (source->client.rk != NULL && source->records != NULL) {
@@ -254,7 +213,7 @@ static void source_close(struct mb_source *source)
         kafka_slot_release(&source->slot);
     kafka_scopes_release(source);
     kafka_free(source->host, source->carry);
-    kafka_free(source->host, source->partitions_counts);
+    kafka_subscription_release(source);
     kafka_free(source->host, source->group);
     kafka_free(source->host, source);
 }
@@ -340,7 +299,7 @@ static enum mb_status take(struct mb_source *source, struct taking *taking,
     if (rd_kafka_message_headers(record, &headers) == RD_KAFKA_RESP_ERR_NO_ERROR)
         parts.headers = headers;
     parts.timestamp_ms = rd_kafka_message_timestamp(record, &parts.timestamp_type);
-    status = kafka_map_from_record(&parts, batch->arena, message, &bytes);
+    status = kafka_map_decode(&parts, batch->arena, message, &bytes);
     if (status != MB_OK)
         return status;
     message->scope = (uint32_t)(taking->scope - source->scopes);
@@ -461,6 +420,8 @@ static void source_fds(struct mb_source *source, struct mb_wait *wait)
         deadline_ms = client_ms;
     if (source->lookup_at_ms != 0 && source->lookup_at_ms < deadline_ms)
         deadline_ms = source->lookup_at_ms;
+    if (source->counts.retry_at_ms != 0 && source->counts.retry_at_ms < deadline_ms)
+        deadline_ms = source->counts.retry_at_ms;
     if (deadline_ms < wait->deadline_ms)
         wait->deadline_ms = deadline_ms;
     if (!source->paused && (source->more || source->carry_count > source->carry_at))
@@ -494,6 +455,7 @@ static enum mb_status source_service(struct mb_source *source, struct mb_error *
     if (kafka_client_drain_wake(&source->client))
         source->more = true; /* it may have been for records, and tells only of the first */
     kafka_source_events(source, 0);
+    kafka_counts_serve(source, now_ms);
     serve_paused(source, now_ms);
     if (source->rebalance == KAFKA_LOOKING_UP && source->lookup_at_ms != 0 &&
         now_ms >= source->lookup_at_ms)
@@ -505,6 +467,7 @@ static enum mb_status source_service(struct mb_source *source, struct mb_error *
     }
     if (source->client.failed)
         return kafka_client_failure(&source->client, err);
+    kafka_client_traffic(&source->client);
     kafka_client_health(&source->client, source->healthy);
     source->healthy = false;
     return MB_OK;
@@ -528,4 +491,5 @@ const struct mb_source_ops kafka_source_ops = {
     .pause = source_pause,
     .service = source_service,
     .close = source_close,
+    .streams = kafka_source_streams,
 };

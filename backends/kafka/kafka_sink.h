@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the files of the producer share: kafka_sink.c has its life, kafka_send.c its messages. */
+#ifndef MBRIDGE_KAFKA_SINK_H
+#define MBRIDGE_KAFKA_SINK_H
+
+#include "kafka.h"
+
+#define KAFKA_SLOTS_CHUNK      1024u
+#define KAFKA_REFUSED_MAX      32u
+#define KAFKA_RECORD_OVERHEAD  1024
+#define KAFKA_RECORD_BYTES_MAX 1048588 /* a topic's limit where nothing is said */
+#define KAFKA_SIDECAR_BYTES    (256u * 1024)
+
+/* What the library carries through for each record. The partitioner, which may run on a thread of
+ * the library, reads the message through it. */
+struct kafka_sent {
+    uint64_t sequence;
+    const struct mb_message *message;
+    struct kafka_sent *next; /* of the free ones */
+    bool unfit;              /* `preserve`, and the topic has no partition of that number */
+};
+
+struct kafka_sent_chunk {
+    struct kafka_sent_chunk *next;
+    struct kafka_sent items[KAFKA_SLOTS_CHUNK];
+};
+
+/* What did not come into the library's hands. */
+struct kafka_refused {
+    struct mb_completion completion;
+    char reason[MB_REASON_SIZE];
+    char text[MB_ERROR_TEXT_SIZE];
+};
+
+struct mb_sink {
+    struct kafka_client client;
+    const struct mb_host *host;
+    const struct kafka_sink_options *options;
+    bool templated;
+    bool healthy;
+    bool alone_armed;    /* the record in flight went alone */
+    uint32_t alone_left; /* records that are still to go alone */
+    uint64_t in_flight;
+    struct kafka_sent_chunk *chunks;
+    struct kafka_sent *free;
+    struct kafka_topics topics;
+    struct mb_carry carry;
+    struct kafka_projection projection; /* carry's context */
+    int64_t record_bytes_max;           /* of the topic */
+    rd_kafka_event_t *reports;          /* of which not all have been read */
+    struct kafka_refused refused[KAFKA_REFUSED_MAX];
+    size_t refused_at;
+    size_t refused_count;
+};
+
+/* Any thread: where a record belongs. */
+int32_t kafka_partitioner(const rd_kafka_topic_t *topic, const void *key, size_t key_size,
+                          int32_t count, void *topic_opaque, void *message_opaque);
+
+/* Sends one message. MB_AGAIN: it was not taken. */
+enum mb_status kafka_send(struct mb_sink *sink, const struct mb_outgoing *item);
+
+/* The completion of a report; the record's slot is free afterwards. */
+void kafka_send_report(struct mb_sink *sink, const rd_kafka_message_t *report,
+                       struct mb_completion *completion);
+
+void kafka_sent_release(struct mb_sink *sink);
+
+#endif
