@@ -397,6 +397,7 @@ static void write_order(struct writer *writer, uint8_t section)
             continue;
         differs = differs || i < last || index->items[0][i - 1].header->section != section;
         last = i;
+        lost |= lost_section(index->items[0][i - 1].header);
         count += has_place(writer, i - 1);
         all = all && has_place(writer, i - 1);
     }

@@ -12,8 +12,9 @@
 #   include(${PROJECT_SOURCE_DIR}/tests/fuzz/fuzz.cmake)
 #   mb_add_fuzz(NAME SOURCES fuzz_NAME.c ... LIBRARIES mbridge_kit ...)
 #
-# The file itself stands in tests/fuzz. Each target is a program, <build>/tests/fuzz_NAME, and a test of ctest of that
-# name, which runs 20000 inputs (label "fuzz").
+# The files stand in tests/fuzz; paths are relative to the folder that calls. Each target is a
+# program, <build>/tests/fuzz_NAME, and a test of ctest of that name, which runs 20000 inputs
+# (label "fuzz").
 #
 # Without MBRIDGE_FUZZ the program is linked with driver.c: mutations of the corpus and random bytes
 # by seed, with any compiler.
