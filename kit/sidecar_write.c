@@ -1,39 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "kit/field.h"
-#include "kit/sidecar_parts.h"
+#include "kit/sidecar_writer.h"
 
 #include <stdlib.h>
 
-#define ENTRIES_FIRST 32u
-#define INDEX_SIZE    4096u /* on the stack: enough for some 30 headers on both sides together */
-
-struct entry {
-    size_t at;
-    size_t size;
-    uint64_t lost; /* what is lost without it */
-};
-
-struct writer {
-    const struct mb_message *message;
-    const struct mb_message *natural;
-    struct mb_text *out;
-    size_t start; /* of the first entry, behind the version */
-    size_t size_max;
-    size_t out_max_size; /* the caller's */
-    struct entry first[ENTRIES_FIRST];
-    struct entry *entries;
-    size_t count;
-    size_t capacity;
-    uint64_t lost;
-    bool no_memory;
-    struct mb_header_index index;
-    bool has_index;
-    uint64_t headers_shown; /* fields whose header is written as MB_SIDECAR_HEADER_SHOWN */
-};
+#define INDEX_SIZE 4096u /* on the stack: enough for some 30 headers on both sides together */
 
 /* ---- entries, and which of them fit ---- */
 
-static void begin(struct writer *writer, enum mb_sidecar_kind kind, unsigned number)
+void mb_sidecar_begin(struct mb_sidecar_writer *writer, enum mb_sidecar_kind kind, unsigned number)
 {
     unsigned char tag = (unsigned char)((unsigned)kind << 5 | number);
     size_t room = writer->out_max_size - writer->out->size;
@@ -42,12 +17,12 @@ static void begin(struct writer *writer, enum mb_sidecar_kind kind, unsigned num
     mb_text_add(writer->out, &tag, 1);
 }
 
-static void put_byte(struct writer *writer, uint8_t byte)
+void mb_sidecar_put_byte(struct mb_sidecar_writer *writer, uint8_t byte)
 {
     mb_text_add(writer->out, &byte, 1);
 }
 
-static void put_hash(struct writer *writer, uint32_t hash)
+void mb_sidecar_put_hash(struct mb_sidecar_writer *writer, uint32_t hash)
 {
     unsigned char bytes[4] = {(unsigned char)(hash >> 24), (unsigned char)(hash >> 16),
                               (unsigned char)(hash >> 8), (unsigned char)hash};
@@ -55,7 +30,7 @@ static void put_hash(struct writer *writer, uint32_t hash)
     mb_text_add(writer->out, bytes, sizeof bytes);
 }
 
-static void put_number(struct writer *writer, uint64_t number)
+void mb_sidecar_put_number(struct mb_sidecar_writer *writer, uint64_t number)
 {
     unsigned char bytes[10];
     size_t size = 0;
@@ -66,21 +41,21 @@ static void put_number(struct writer *writer, uint64_t number)
     mb_text_add(writer->out, bytes, size);
 }
 
-static void put_signed(struct writer *writer, uint64_t number)
+static void put_signed(struct mb_sidecar_writer *writer, uint64_t number)
 {
-    put_number(writer, number << 1 ^ (number >> 63 != 0 ? UINT64_MAX : 0));
+    mb_sidecar_put_number(writer, number << 1 ^ (number >> 63 != 0 ? UINT64_MAX : 0));
 }
 
-static void put_slice(struct writer *writer, struct mb_slice slice)
+void mb_sidecar_put_slice(struct mb_sidecar_writer *writer, struct mb_slice slice)
 {
-    put_number(writer, slice.data != NULL ? (uint64_t)slice.size + 1 : 0);
+    mb_sidecar_put_number(writer, slice.data != NULL ? (uint64_t)slice.size + 1 : 0);
     mb_text_add(writer->out, slice.data, slice.size);
 }
 
 static int larger_first(const void *a, const void *b)
 {
-    const struct entry *one = *(const struct entry *const *)a;
-    const struct entry *other = *(const struct entry *const *)b;
+    const struct mb_sidecar_entry *one = *(const struct mb_sidecar_entry *const *)a;
+    const struct mb_sidecar_entry *other = *(const struct mb_sidecar_entry *const *)b;
 
     if (one->size != other->size)
         return one->size > other->size ? -1 : 1;
@@ -89,9 +64,9 @@ static int larger_first(const void *a, const void *b)
 
 /* Takes out the largest entries until the others fit. What goes here would also go if it was
  * decided once at the end, as all that is smaller stays. */
-static void fit(struct writer *writer)
+static void fit(struct mb_sidecar_writer *writer)
 {
-    struct entry **order;
+    struct mb_sidecar_entry **order;
     size_t excess = writer->out->size - writer->start;
     size_t count = 0;
     size_t end = writer->start;
@@ -99,14 +74,14 @@ static void fit(struct writer *writer)
     if (excess <= writer->size_max)
         return;
     excess -= writer->size_max;
-    order = malloc(writer->count * sizeof(struct entry *));
+    order = malloc(writer->count * sizeof(struct mb_sidecar_entry *));
     if (order == NULL) {
         writer->no_memory = true;
         return;
     }
     for (size_t i = 0; i < writer->count; i++)
         order[i] = &writer->entries[i];
-    qsort(order, writer->count, sizeof(struct entry *), larger_first);
+    qsort(order, writer->count, sizeof(struct mb_sidecar_entry *), larger_first);
     for (size_t i = 0; i < writer->count && excess > 0; i++) {
         excess -= order[i]->size < excess ? order[i]->size : excess;
         writer->lost |= order[i]->lost;
@@ -114,7 +89,7 @@ static void fit(struct writer *writer)
     }
     free(order);
     for (size_t i = 0; i < writer->count; i++) {
-        struct entry entry = writer->entries[i];
+        struct mb_sidecar_entry entry = writer->entries[i];
 
         if (entry.size == 0)
             continue;
@@ -127,10 +102,10 @@ static void fit(struct writer *writer)
     writer->count = count;
 }
 
-static bool grow(struct writer *writer)
+static bool grow(struct mb_sidecar_writer *writer)
 {
     size_t capacity = writer->capacity * 2;
-    struct entry *entries;
+    struct mb_sidecar_entry *entries;
 
     if (writer->count < writer->capacity)
         return true;
@@ -147,8 +122,7 @@ static bool grow(struct writer *writer)
     return true;
 }
 
-/* The entry that began at at is complete, or does not fit at all. */
-static void end(struct writer *writer, size_t at, uint64_t lost)
+void mb_sidecar_end(struct mb_sidecar_writer *writer, size_t at, uint64_t lost)
 {
     struct mb_text *out = writer->out;
 
@@ -162,69 +136,69 @@ static void end(struct writer *writer, size_t at, uint64_t lost)
         return;
     }
     writer->entries[writer->count++] =
-        (struct entry){.at = at, .size = out->size - at, .lost = lost};
+        (struct mb_sidecar_entry){.at = at, .size = out->size - at, .lost = lost};
     if (out->size - writer->start > 2 * writer->size_max)
         fit(writer);
 }
 
 /* ---- properties ---- */
 
-static void put_field_witness(struct writer *writer, unsigned field)
+static void put_field_witness(struct mb_sidecar_writer *writer, unsigned field)
 {
     uint32_t hash = mb_hash_field(writer->natural, field);
 
     if (mb_field_places[field].kind == MB_FIELD_BOOL || mb_field_places[field].kind == MB_FIELD_U8)
-        put_byte(writer, (uint8_t)hash);
+        mb_sidecar_put_byte(writer, (uint8_t)hash);
     else
-        put_hash(writer, hash);
+        mb_sidecar_put_hash(writer, hash);
 }
 
-static void put_id(struct writer *writer, const struct mb_id *id)
+static void put_id(struct mb_sidecar_writer *writer, const struct mb_id *id)
 {
-    put_byte(writer, id->kind);
+    mb_sidecar_put_byte(writer, id->kind);
     if (id->kind == MB_ID_ULONG)
-        put_number(writer, id->number);
+        mb_sidecar_put_number(writer, id->number);
     else
-        put_slice(writer, id->bytes);
+        mb_sidecar_put_slice(writer, id->bytes);
 }
 
 /* base_ms: what a timestamp is the distance from. */
-static void put_field(struct writer *writer, unsigned field, int64_t base_ms)
+static void put_field(struct mb_sidecar_writer *writer, unsigned field, int64_t base_ms)
 {
     const struct mb_message *message = writer->message;
     const void *at = mb_field_at(message, field);
 
     switch ((enum mb_field_kind)mb_field_places[field].kind) {
     case MB_FIELD_SLICE:
-        put_slice(writer, *(const struct mb_slice *)at);
+        mb_sidecar_put_slice(writer, *(const struct mb_slice *)at);
         return;
     case MB_FIELD_ID:
         put_id(writer, at);
         return;
     case MB_FIELD_TIMESTAMP:
-        put_byte(writer, message->timestamp_kind);
+        mb_sidecar_put_byte(writer, message->timestamp_kind);
         put_signed(writer, (uint64_t)message->timestamp_ms - (uint64_t)base_ms);
         return;
     case MB_FIELD_I64:
         put_signed(writer, (uint64_t) * (const int64_t *)at);
         return;
     case MB_FIELD_U64:
-        put_number(writer, *(const uint64_t *)at);
+        mb_sidecar_put_number(writer, *(const uint64_t *)at);
         return;
     case MB_FIELD_U32:
-        put_number(writer, *(const uint32_t *)at);
+        mb_sidecar_put_number(writer, *(const uint32_t *)at);
         return;
     case MB_FIELD_U8:
-        put_byte(writer, *(const uint8_t *)at);
+        mb_sidecar_put_byte(writer, *(const uint8_t *)at);
         return;
     case MB_FIELD_BOOL:
-        put_byte(writer, *(const bool *)at);
+        mb_sidecar_put_byte(writer, *(const bool *)at);
         return;
     }
 }
 
-/* The header whose bytes are all that there is to say of the property. */
-static bool says_all(const struct mb_message *message, unsigned field, const struct mb_value *shown)
+bool mb_sidecar_says_all(const struct mb_message *message, unsigned field,
+                         const struct mb_value *shown)
 {
     const struct mb_slice *slice = mb_field_at(message, field);
     const struct mb_id *id = mb_field_at(message, field);
@@ -244,7 +218,7 @@ static bool says_all(const struct mb_message *message, unsigned field, const str
 
 /* The natural header that stands for a property which the natural message has no place for: the
  * last one of that name that is none of the message's own. */
-static struct mb_header_item *header_that_shows(struct writer *writer, unsigned field)
+static struct mb_header_item *header_that_shows(struct mb_sidecar_writer *writer, unsigned field)
 {
     struct mb_header_item *shown = NULL;
     const struct mb_header_group *group;
@@ -265,26 +239,26 @@ static struct mb_header_item *header_that_shows(struct writer *writer, unsigned 
 }
 
 /* Returns what is lost if the entry does not fit. */
-static uint64_t write_added_field(struct writer *writer, unsigned field)
+static uint64_t write_added_field(struct mb_sidecar_writer *writer, unsigned field)
 {
     struct mb_header_item *shown = header_that_shows(writer, field);
-    bool all = shown != NULL && says_all(writer->message, field, &shown->header->value);
+    bool all = shown != NULL && mb_sidecar_says_all(writer->message, field, &shown->header->value);
     uint64_t lost = UINT64_C(1) << field;
 
     if (shown == NULL) {
-        begin(writer, MB_SIDECAR_ADD, field);
+        mb_sidecar_begin(writer, MB_SIDECAR_ADD, field);
     } else {
         shown->match = UINT32_MAX;
         lost |= MB_LOST_HEADERS;
-        begin(writer, all ? MB_SIDECAR_SHOWN : MB_SIDECAR_SHOWN_VALUE, field);
-        put_hash(writer, shown->explains);
+        mb_sidecar_begin(writer, all ? MB_SIDECAR_SHOWN : MB_SIDECAR_SHOWN_VALUE, field);
+        mb_sidecar_put_hash(writer, shown->explains);
     }
     if (!all)
         put_field(writer, field, 0);
     return lost;
 }
 
-static void write_fields(struct writer *writer, uint32_t fields)
+static void write_fields(struct mb_sidecar_writer *writer, uint32_t fields)
 {
     for (; fields != 0; fields &= fields - 1) {
         unsigned field = (unsigned)__builtin_ctz(fields);
@@ -295,252 +269,14 @@ static void write_fields(struct writer *writer, uint32_t fields)
         if ((writer->natural->present & bit) == 0) {
             lost = write_added_field(writer, field);
         } else if ((writer->message->present & bit) == 0) {
-            begin(writer, MB_SIDECAR_REMOVE, field);
+            mb_sidecar_begin(writer, MB_SIDECAR_REMOVE, field);
             put_field_witness(writer, field);
         } else {
-            begin(writer, MB_SIDECAR_REPLACE, field);
+            mb_sidecar_begin(writer, MB_SIDECAR_REPLACE, field);
             put_field_witness(writer, field);
             put_field(writer, field, writer->natural->timestamp_ms);
         }
-        end(writer, at, lost);
-    }
-}
-
-/* ---- headers ---- */
-
-static uint64_t lost_section(const struct mb_header *header)
-{
-    switch ((enum mb_section)header->section) {
-    case MB_SECTION_MESSAGE_ANNOTATIONS:
-        return MB_LOST_ANNOTATIONS;
-    case MB_SECTION_FOOTER:
-        return MB_LOST_FOOTER;
-    case MB_SECTION_APPLICATION:
-    case MB_SECTION_BRIDGE:
-        break;
-    }
-    return MB_LOST_HEADERS;
-}
-
-/* Same name, same section: in order, from the front; or from the back where the natural message
- * has fewer, since on platforms with unique names the last one wins. */
-static void match_groups(struct mb_header_index *index)
-{
-    for (uint32_t g = 0; g < index->groups_count; g++) {
-        const struct mb_header_group *group = &index->groups[g];
-        uint32_t i = group->first[0];
-        uint32_t j = group->first[1];
-
-        if (group->header->section >= MB_SECTION_BRIDGE)
-            continue;
-        for (uint32_t skip = group->count[0]; skip < group->count[1]; skip++)
-            j = index->items[1][j - 1].next;
-        while (i != 0 && j != 0) {
-            index->items[0][i - 1].match = j;
-            index->items[1][j - 1].match = i;
-            i = index->items[0][i - 1].next;
-            j = index->items[1][j - 1].next;
-        }
-    }
-}
-
-/* What stands in another section in the natural message. */
-static void match_sections(struct mb_header_index *index)
-{
-    for (uint32_t j = 0; j < index->count[1]; j++) {
-        struct mb_header_item *item = &index->items[1][j];
-
-        for (uint8_t section = MB_SECTION_APPLICATION;
-             section < MB_SECTION_BRIDGE && item->match == 0; section++) {
-            const struct mb_header_group *group;
-            uint32_t i;
-
-            if (item->header->section >= MB_SECTION_BRIDGE || item->header->section == section)
-                continue;
-            group = mb_header_group_find(index, section, item->header->name);
-            i = group != NULL ? group->first[0] : 0;
-            while (i != 0 && index->items[0][i - 1].match != 0)
-                i = index->items[0][i - 1].next;
-            if (i != 0) {
-                index->items[0][i - 1].match = j + 1;
-                item->match = i;
-            }
-        }
-    }
-}
-
-static bool has_place(const struct writer *writer, uint32_t i)
-{
-    return mb_header_by_place(&writer->index, writer->index.items[0][i].place) == i;
-}
-
-static bool can_explain(const struct writer *writer, uint32_t i)
-{
-    return mb_header_by_value(&writer->index, writer->index.items[0][i].explains) == i;
-}
-
-static void write_order(struct writer *writer, uint8_t section)
-{
-    const struct mb_header_index *index = &writer->index;
-    const struct mb_header section_only = {.section = section};
-    uint64_t lost = lost_section(&section_only);
-    size_t at = writer->out->size;
-    uint32_t last = 0;
-    uint32_t count = 0;
-    bool differs = false;
-    bool all = true;
-
-    for (uint32_t j = 0; j < index->count[1]; j++) {
-        uint32_t i = index->items[1][j].match;
-
-        if (index->items[1][j].header->section != section || i == 0)
-            continue;
-        differs = differs || i < last || index->items[0][i - 1].header->section != section;
-        last = i;
-        lost |= lost_section(index->items[0][i - 1].header);
-        count += has_place(writer, i - 1);
-        all = all && has_place(writer, i - 1);
-    }
-    if (!differs)
-        return;
-    if (!all)
-        writer->lost |= lost;
-    begin(writer, MB_SIDECAR_HEADER, MB_HEADER_ORDER);
-    put_byte(writer, section);
-    put_number(writer, count);
-    for (uint32_t j = 0; j < index->count[1]; j++) {
-        uint32_t i = index->items[1][j].match;
-
-        if (index->items[1][j].header->section == section && i != 0 && has_place(writer, i - 1))
-            put_hash(writer, index->items[0][i - 1].place);
-    }
-    end(writer, at, lost);
-}
-
-static unsigned retype_op(const struct mb_value *message, const struct mb_value *natural)
-{
-    struct mb_slice a = message->as.bytes;
-    struct mb_slice b = natural->as.bytes;
-
-    if (!mb_is_bytes(message) || !mb_is_bytes(natural) || !mb_slice_equal(a, b))
-        return MB_HEADER_VALUE;
-    if (message->type == MB_STRING)
-        return MB_HEADER_STRING;
-    return message->type == MB_BINARY ? MB_HEADER_BINARY : MB_HEADER_SYMBOL;
-}
-
-static void write_matched(struct writer *writer, uint32_t i, const struct mb_header *header)
-{
-    const struct mb_header_item *item = &writer->index.items[0][i];
-    const struct mb_header *natural = item->header;
-    uint64_t lost = lost_section(header);
-    size_t at = writer->out->size;
-
-    if (!mb_value_same(&header->value, &natural->value)) {
-        unsigned op = retype_op(&header->value, &natural->value);
-
-        if (can_explain(writer, i)) {
-            begin(writer, MB_SIDECAR_HEADER, op);
-            put_hash(writer, item->explains);
-            if (op == MB_HEADER_VALUE)
-                mb_types_write(writer->out, &header->value);
-            end(writer, at, lost);
-        } else {
-            writer->lost |= lost;
-        }
-    }
-    if (mb_name_type(header) == mb_name_type(natural))
-        return;
-    at = writer->out->size;
-    if (has_place(writer, i)) {
-        begin(writer, MB_SIDECAR_HEADER, MB_HEADER_NAME_TYPE);
-        put_hash(writer, item->place);
-        put_byte(writer, mb_name_type(header));
-        end(writer, at, lost);
-    } else {
-        writer->lost |= lost;
-    }
-}
-
-/* The promoted property of the natural message that says what this header says, or
- * MB_FIELDS_COUNT. */
-static unsigned field_that_shows(const struct writer *writer, const struct mb_header *header)
-{
-    uint64_t bit = mb_field_of(header->name) & MB_FIELDS_PROMOTED & writer->natural->present &
-                   ~writer->headers_shown;
-    unsigned field;
-
-    if (bit == 0 || header->section != MB_SECTION_APPLICATION ||
-        mb_name_type(header) != MB_STRING || header->value.type != MB_STRING)
-        return MB_FIELDS_COUNT;
-    field = (unsigned)__builtin_ctzll(bit);
-    return says_all(writer->natural, field, &header->value) ? field : MB_FIELDS_COUNT;
-}
-
-/* anchor: index + 1 of the natural header that it follows, 0 for none. */
-static void write_added(struct writer *writer, const struct mb_header *header, uint32_t anchor)
-{
-    const struct mb_header_index *index = &writer->index;
-    struct mb_header_group *group = mb_header_group_find(index, header->section, header->name);
-    bool anchored = anchor != 0 && has_place(writer, anchor - 1);
-    unsigned flags = (anchored ? MB_ADDED_ANCHOR : 0) |
-                     (group != NULL && group->count[0] > 0 ? MB_ADDED_WITNESS : 0);
-    unsigned field = field_that_shows(writer, header);
-    size_t at = writer->out->size;
-
-    if (anchor != 0 && !anchored)
-        writer->lost |= lost_section(header);
-    if (field < MB_FIELDS_COUNT) {
-        writer->headers_shown |= UINT64_C(1) << field;
-        begin(writer, MB_SIDECAR_HEADER_SHOWN, field);
-        put_byte(writer, (uint8_t)flags);
-    } else {
-        begin(writer, MB_SIDECAR_HEADER, MB_HEADER_ADDED | flags | header->section);
-    }
-    if ((flags & MB_ADDED_ANCHOR) != 0)
-        put_hash(writer, index->items[0][anchor - 1].place);
-    if ((flags & MB_ADDED_WITNESS) != 0)
-        put_hash(writer, mb_header_group_hash(index, group));
-    if (field == MB_FIELDS_COUNT) {
-        put_byte(writer, mb_name_type(header));
-        put_slice(writer, header->name);
-        mb_types_write(writer->out, &header->value);
-    }
-    end(writer, at, lost_section(header));
-}
-
-static void write_headers(struct writer *writer)
-{
-    const struct mb_header_index *index = &writer->index;
-    uint32_t anchors[MB_SECTION_BRIDGE] = {0};
-
-    for (uint32_t i = 0; i < index->count[0]; i++) {
-        const struct mb_header_item *item = &index->items[0][i];
-        size_t at = writer->out->size;
-
-        if (item->match != 0 || item->header->section >= MB_SECTION_BRIDGE)
-            continue;
-        if (!can_explain(writer, i)) {
-            writer->lost |= lost_section(item->header);
-            continue;
-        }
-        begin(writer, MB_SIDECAR_HEADER, MB_HEADER_HIDE);
-        put_hash(writer, item->explains);
-        end(writer, at, lost_section(item->header));
-    }
-    for (uint8_t section = 0; section < MB_SECTION_BRIDGE; section++)
-        write_order(writer, section);
-    for (uint32_t j = 0; j < index->count[1]; j++) {
-        const struct mb_header_item *item = &index->items[1][j];
-
-        if (item->header->section >= MB_SECTION_BRIDGE)
-            continue;
-        if (item->match == 0) {
-            write_added(writer, item->header, anchors[item->header->section]);
-        } else {
-            write_matched(writer, item->match - 1, item->header);
-            anchors[item->header->section] = item->match;
-        }
+        mb_sidecar_end(writer, at, lost);
     }
 }
 
@@ -571,7 +307,7 @@ static unsigned body_op(const struct mb_message *message, bool natural_bytes_sam
     return MB_BODY_OP_PAIRS;
 }
 
-static void write_body(struct writer *writer)
+static void write_body(struct mb_sidecar_writer *writer)
 {
     const struct mb_message *message = writer->message;
     const struct mb_value *value = &message->body_value;
@@ -582,23 +318,23 @@ static void write_body(struct writer *writer)
     unsigned op = body_op(message, same);
     size_t at = writer->out->size;
 
-    begin(writer, MB_SIDECAR_BODY, op);
-    put_hash(writer, mb_hash_body(writer->natural));
+    mb_sidecar_begin(writer, MB_SIDECAR_BODY, op);
+    mb_sidecar_put_hash(writer, mb_hash_body(writer->natural));
     if (op == MB_BODY_OP_BYTES) {
-        put_slice(writer, bytes);
+        mb_sidecar_put_slice(writer, bytes);
     } else if (op == MB_BODY_OP_SPLIT) {
-        put_number(writer, value->as.items.count);
+        mb_sidecar_put_number(writer, value->as.items.count);
         for (uint32_t i = 0; i < value->as.items.count; i++)
-            put_number(writer, value->as.items.values[i].as.bytes.size);
+            mb_sidecar_put_number(writer, value->as.items.values[i].as.bytes.size);
     } else if (op >= MB_BODY_OP_VALUE) {
         mb_types_write(writer->out, value);
     }
-    end(writer, at, MB_LOST_BODY);
+    mb_sidecar_end(writer, at, MB_LOST_BODY);
 }
 
 /* ---- all of it ---- */
 
-static bool make_index(struct writer *writer, void *stack)
+static bool make_index(struct mb_sidecar_writer *writer, void *stack)
 {
     size_t size = mb_header_index_size((size_t)writer->message->headers_count +
                                        writer->natural->headers_count);
@@ -607,13 +343,12 @@ static bool make_index(struct writer *writer, void *stack)
     if (memory == NULL)
         return false;
     mb_header_index_init(&writer->index, memory, writer->natural, writer->message);
-    match_groups(&writer->index);
-    match_sections(&writer->index);
+    mb_sidecar_match_headers(&writer->index);
     writer->has_index = true;
     return true;
 }
 
-static void write_all(struct writer *writer, uint32_t fields, bool body, bool headers)
+static void write_all(struct mb_sidecar_writer *writer, uint32_t fields, bool body, bool headers)
 {
     _Alignas(8) unsigned char stack[INDEX_SIZE];
 
@@ -629,7 +364,7 @@ static void write_all(struct writer *writer, uint32_t fields, bool body, bool he
     }
     write_fields(writer, fields);
     if (headers)
-        write_headers(writer);
+        mb_sidecar_write_headers(writer);
     if (body)
         write_body(writer);
     fit(writer);
@@ -645,7 +380,7 @@ enum mb_status mb_sidecar_write(const struct mb_message *message, const struct m
     bool body = !mb_body_same(message, natural);
     bool headers = !mb_headers_same(message, natural);
     size_t start = out->size;
-    struct writer writer;
+    struct mb_sidecar_writer writer;
 
     *ret_lost = 0;
     if (fields == 0 && !body && !headers)
@@ -665,7 +400,7 @@ enum mb_status mb_sidecar_write(const struct mb_message *message, const struct m
     writer.out_max_size = out->max_size;
     writer.entries = writer.first;
     writer.count = 0;
-    writer.capacity = ENTRIES_FIRST;
+    writer.capacity = MB_SIDECAR_ENTRIES_FIRST;
     writer.lost = 0;
     writer.no_memory = false;
     writer.has_index = false;
