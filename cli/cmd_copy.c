@@ -22,7 +22,7 @@ struct progress {
 
 static uint64_t done_of(const struct mb_bridge_progress *now)
 {
-    return now->delivered + now->dead_lettered + now->filtered;
+    return now->delivered + now->dead_lettered + now->filtered + now->expired;
 }
 
 /* Messages still to come, if that can be told. */

@@ -2,7 +2,7 @@
 /* What no single row of a table can tell: names, combinations, routes as a whole. */
 #include "core/config/party.h"
 #include "core/config/secret.h"
-#include "core/router/names.h"
+#include "core/router/key.h"
 #include "core/router/patterns.h"
 
 #include <ctype.h>
@@ -283,6 +283,19 @@ static void check_same(struct mb_loader *loader, const struct mb_config_route *r
     }
 }
 
+static void check_key(struct mb_loader *loader, const struct mb_config_route *route,
+                      const struct mb_settings *settings)
+{
+    struct mb_key_rule rule;
+    struct mb_error err;
+
+    if (mb_key_rule_init(&rule, route->key_from, &err) != MB_OK)
+        mb_loader_error(loader, mb_settings_line(settings, "key_from"), "key_from: %s", err.text);
+    mb_key_rule_release(&rule);
+    if (route->key_from != NULL)
+        check_matches(loader, route, settings, "key_from", route->key_from);
+}
+
 static void check_policies(struct mb_loader *loader, const struct mb_config_route *route,
                            const struct mb_settings *settings)
 {
@@ -297,6 +310,7 @@ static void check_policies(struct mb_loader *loader, const struct mb_config_rout
                         "on_reject = \"dead-letter\" needs a dead_letter = { endpoint = …; … }; in "
                         "route \"%s\"",
                         route->name);
+    check_key(loader, route, settings);
     if (route->retry_initial_ms > route->retry_max_ms)
         mb_loader_error(loader, mb_settings_line(settings, "retry.initial"),
                         "retry.initial is longer than retry.max");

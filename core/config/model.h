@@ -69,7 +69,10 @@ struct mb_config_route {
     enum mb_on_loss on_loss;
     enum mb_fidelity fidelity;
     enum mb_provenance_mode provenance;
-    bool allow_cycle; /* its messages may come back to it: their path stops them then */
+    bool allow_cycle;       /* its messages may come back to it: their path stops them then */
+    char *key_from;         /* core/router/key.h; NULL: as it is */
+    uint64_t rate_messages; /* a second; 0: no limit */
+    uint64_t rate_bytes;
     unsigned lanes;
     uint32_t window_messages;
     int64_t window_bytes;

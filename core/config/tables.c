@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "core/config/tables.h"
 
+#include "core/router/rate.h"
+
 #include <stddef.h>
 
 #define ROWS(rows) (rows), sizeof(rows) / sizeof *(rows)
@@ -224,6 +226,25 @@ static const struct mb_option route_rows[] = {
          "Whether messages are given an id, the path that they took, and a sidecar of what their "
          "new platform cannot hold. auto: where the platforms differ. always: id and path on "
          "the same platform too. never: nothing is added."},
+    {.name = "key_from",
+     .type = MB_OPTION_TEMPLATE,
+     .offset = offsetof(struct mb_route_values, key_from),
+     .doc = "Where the key of a message is taken from: routing_key, group_id, message_id, subject, "
+            "or a template such as ${header.customer}; none takes the key away; key leaves it. A "
+            "message that lacks the value keeps the key it has."},
+    {.name = "rate.messages",
+     .type = MB_OPTION_INTEGER,
+     .offset = offsetof(struct mb_route_values, rate_messages),
+     .min = 1,
+     .max = MB_RATE_MESSAGES_MAX,
+     .doc = "How many messages a second the route takes in at most, over all its lanes in this "
+            "process. Unset: as fast as it goes."},
+    {.name = "rate.bytes",
+     .type = MB_OPTION_SIZE,
+     .offset = offsetof(struct mb_route_values, rate_bytes),
+     .min = 1,
+     .max = MB_RATE_BYTES_MAX,
+     .doc = "How many bytes of messages a second."},
     {.name = "allow_cycle",
      .type = MB_OPTION_BOOL,
      .offset = offsetof(struct mb_route_values, allow_cycle),

@@ -44,6 +44,9 @@ struct mb_route_values {
     int64_t fidelity;
     int64_t provenance;
     bool allow_cycle;
+    const char *key_from;
+    int64_t rate_messages;
+    int64_t rate_bytes;
     int64_t lanes;
     int64_t window_messages;
     int64_t window_bytes;

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Taking messages in: the gate, a batch from the source, steps, names. */
+#include "core/base/clock.h"
 #include "core/router/discover.h"
+#include "core/router/expiry.h"
 #include "core/router/lane.h"
 
 #define PAUSE_AFTER_MS 500
@@ -109,6 +111,16 @@ static enum mb_status entry_prepare(struct mb_lane *lane, uint64_t sequence)
                        text != NULL ? text : "the source cannot deliver this message");
         return MB_OK;
     }
+    if ((entry->message->present & MB_MAY_EXPIRE) != 0) {
+        int64_t wall_ms = mb_clock_wall_ms();
+
+        entry->expires_ms = mb_expiry_of(entry->message, wall_ms);
+        if (entry->expires_ms != 0 && entry->expires_ms <= wall_ms) {
+            entry->dropped = MB_DROP_EXPIRED;
+            entry->want = 0;
+            return MB_OK;
+        }
+    }
     if (lane->steps_count > 0)
         status = steps_apply(lane, entry->message, &verdict, &reason, &step);
     if (status != MB_OK)
@@ -122,7 +134,10 @@ static enum mb_status entry_prepare(struct mb_lane *lane, uint64_t sequence)
         snprintf(text, sizeof text, "step %s rejected the message: %s", step, reason);
         mb_lane_reject(lane, sequence, sinks, reason, text);
     } else {
-        if (lane->templated_count > 0)
+        if (lane->key.from != MB_KEY_AS_IT_IS)
+            status = mb_key_apply(&lane->key, entry->message, entry->scope->matches,
+                                  &lane->window.arena.arena);
+        if (lane->templated_count > 0 && status == MB_OK)
             status = names_render(lane, sequence);
         if (lane->has_paths && status == MB_OK)
             mb_lane_path(lane, sequence);
@@ -215,12 +230,23 @@ static void batch_adapt(struct mb_lane *lane, uint32_t got, uint32_t asked)
         lane->batch_size /= 2;
 }
 
+/* What of count the route's rate lets in now. */
+static size_t rate_room(struct mb_lane *lane, size_t count, int64_t now_ms, uint64_t *ret_bytes)
+{
+    int64_t open_ms;
+    uint64_t most = mb_rate_room(lane->rate, now_ms, ret_bytes, &open_ms);
+
+    lane->rate_open_ms = most == 0 ? open_ms : 0;
+    return count < most ? count : (size_t)most;
+}
+
 bool mb_lane_intake(struct mb_lane *lane, int64_t now_ms)
 {
     struct mb_message *messages[MB_LANE_BATCH_MAX];
     struct mb_batch batch = {.struct_size = sizeof batch};
     uint64_t head = lane->window.head;
     enum mb_status status;
+    uint64_t bytes_max = UINT64_MAX;
     size_t count;
 
     if (lane->source.state != MB_PORT_OPEN || lane->phase != MB_LANE_RUNNING)
@@ -228,6 +254,8 @@ bool mb_lane_intake(struct mb_lane *lane, int64_t now_ms)
     if (lane->discover != NULL && mb_discover_is_reopening(lane->discover))
         return false;
     count = room(lane);
+    if (lane->rate != NULL && count > 0)
+        count = rate_room(lane, count, now_ms, &bytes_max);
     pause_step(lane, count > 0, now_ms);
     if (count == 0)
         return false;
@@ -241,10 +269,14 @@ bool mb_lane_intake(struct mb_lane *lane, int64_t now_ms)
     }
     batch.count_max = (uint32_t)count;
     batch.bytes_max = lane->window.max_bytes - lane->window.bytes;
+    if (batch.bytes_max > bytes_max)
+        batch.bytes_max = bytes_max;
     batch.messages = messages;
     batch.arena = &lane->window.arena.arena;
     status = poll_batch(lane, &batch);
     head = lane->window.head - head;
+    if (lane->rate != NULL && head > 0)
+        mb_rate_take(lane->rate, now_ms, head, batch.bytes);
     batch_adapt(lane, batch.count, batch.count_max);
     mb_window_give_messages(&lane->window, messages + head, count - head);
     if (head > 0)

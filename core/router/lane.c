@@ -9,13 +9,13 @@
 
 static void account(struct mb_lane *lane, const struct mb_entry *entry)
 {
-    if (entry->dropped == MB_DROP_EXPIRED) {
+    if (entry->rejected != 0) {
+        mb_counter_add(&lane->counters->dead_lettered, 1);
+    } else if (entry->dropped == MB_DROP_EXPIRED) {
         mb_counter_add(&lane->counters->expired, 1);
     } else if (entry->dropped != MB_DROP_NONE) {
         mb_counter_add(&lane->counters->filtered, 1);
         mb_counter_add(&lane->counters->filtered_by[entry->dropped], 1);
-    } else if (entry->rejected != 0) {
-        mb_counter_add(&lane->counters->dead_lettered, 1);
     } else {
         mb_counter_add(&lane->counters->delivered, 1);
     }
@@ -171,11 +171,18 @@ enum mb_status mb_lane_create(const struct mb_lane_env *env, const struct mb_con
     lane->source.event_context = lane;
     lane->source.counters = counters;
     lane->source_ops = route->from[from].endpoint->backend->source;
+    mb_rate_init(&lane->own_rate, route->rate_messages, route->rate_bytes);
+    if (mb_rate_is_limited(&lane->own_rate))
+        lane->rate = &lane->own_rate;
     status = mb_window_init(&lane->window, route->window_messages, (uint64_t)route->window_bytes);
     if (status == MB_OK)
         status = outlets_init(lane, err);
     if (status == MB_OK)
         status = steps_init(lane, err);
+    if (status == MB_OK)
+        status = mb_key_rule_init(&lane->key, route->key_from, err);
+    if (lane->key.template != NULL && mb_template_match_max(lane->key.template) >= 0)
+        lane->has_matches = true;
     if (status == MB_OK && mb_discover_is_wanted(&route->from[from]))
         status = mb_discover_create(lane, &lane->discover);
     if (status != MB_OK) {
@@ -197,6 +204,7 @@ void mb_lane_destroy(struct mb_lane *lane)
         mb_applied_destroy(lane->steps[i].applied);
     mb_drain_destroy(lane->drain);
     mb_discover_destroy(lane->discover);
+    mb_key_rule_release(&lane->key);
     mb_window_release(&lane->window);
     free(lane->outlets);
     free(lane->steps);
@@ -407,6 +415,8 @@ bool mb_lane_wait(struct mb_lane *lane, void (*add)(void *context, int fd, int16
         ready = wait_add(&wait, mask, add, context, deadline_ms) && gate_open;
         if (lane->uncommitted > 0)
             lower(deadline_ms, lane->committed_ms + 250);
+        if (lane->rate_open_ms > 0 && lane->phase == MB_LANE_RUNNING)
+            lower(deadline_ms, lane->rate_open_ms);
     }
     for (uint32_t i = 0; i < lane->outlets_count; i++) {
         struct mb_outlet *outlet = &lane->outlets[i];

@@ -17,8 +17,10 @@
 #define MBRIDGE_CORE_LANE_H
 
 #include "core/router/counters.h"
+#include "core/router/key.h"
 #include "core/router/names.h"
 #include "core/router/port.h"
+#include "core/router/rate.h"
 #include "core/router/steps.h"
 #include "core/router/window.h"
 
@@ -120,6 +122,10 @@ struct mb_lane {
     struct mb_counters *counters;
     struct mb_observer observers[MB_OBSERVERS_MAX];
     size_t observers_count;
+    struct mb_key_rule key;
+    struct mb_rate *rate; /* of the route, or own_rate; NULL: as fast as it goes */
+    struct mb_rate own_rate;
+    int64_t rate_open_ms;         /* the rate lets nothing in before; 0: it does */
     struct mb_drain *drain;       /* NULL: runs until it is stopped */
     struct mb_discover *discover; /* NULL: its source's streams are fixed */
 

@@ -2,6 +2,7 @@
 #include "core/base/clock.h"
 #include "core/router/dead_letter.h"
 #include "core/router/destination.h"
+#include "core/router/expiry.h"
 #include "core/router/lane.h"
 #include "kit/provenance.h"
 
@@ -415,9 +416,28 @@ bool mb_outlet_collect(struct mb_lane *lane, struct mb_outlet *outlet, int64_t n
     return progress;
 }
 
+/* A message that has waited too long is skipped, unless it may be there already. */
+static bool is_expired(struct mb_lane *lane, const struct mb_outlet *outlet, uint64_t sequence)
+{
+    struct mb_entry *entry = mb_window_at(&lane->window, sequence);
+    int64_t wall_ms = mb_clock_wall_ms();
+
+    if (wall_ms < entry->expires_ms) {
+        if ((entry->sent | entry->attempted | entry->done) == 0)
+            mb_expiry_shorten(entry->message, entry->expires_ms, wall_ms);
+        return false;
+    }
+    if ((entry->attempted & outlet->bit) != 0)
+        return false;
+    entry->dropped = MB_DROP_EXPIRED;
+    entry->done |= outlet->bit;
+    mb_lane_update(lane, sequence);
+    return true;
+}
+
 /* Collects what to send next into items; *ret_next is the cursor behind them. */
 static size_t gather(struct mb_lane *lane, struct mb_outlet *outlet, struct mb_outgoing *items,
-                     size_t max, uint64_t *ret_next)
+                     size_t max, uint64_t *ret_next, bool *ret_expired)
 {
     struct mb_window *window = &lane->window;
     uint64_t s = outlet->cursor < window->tail ? window->tail : outlet->cursor;
@@ -431,6 +451,10 @@ static size_t gather(struct mb_lane *lane, struct mb_outlet *outlet, struct mb_o
             (entry->want & outlet->bit) == 0 ||
             ((entry->done | entry->sent | entry->rejected) & outlet->bit) != 0)
             continue;
+        if (entry->expires_ms != 0 && !outlet->is_dead_letter && is_expired(lane, outlet, s)) {
+            *ret_expired = true;
+            continue;
+        }
         item = &items[count++];
         item->sequence = s;
         if (outlet->is_dead_letter) {
@@ -482,8 +506,8 @@ bool mb_outlet_send(struct mb_lane *lane, struct mb_outlet *outlet, int64_t now_
         size_t taken = 0;
         uint64_t next;
         enum mb_status status;
-        size_t count =
-            gather(lane, outlet, items, room < SEND_BATCH_MAX ? room : SEND_BATCH_MAX, &next);
+        size_t count = gather(lane, outlet, items, room < SEND_BATCH_MAX ? room : SEND_BATCH_MAX,
+                              &next, &progress);
 
         if (count == 0) {
             outlet->cursor = next;

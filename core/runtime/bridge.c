@@ -370,6 +370,7 @@ void mb_bridge_progress(struct mb_bridge *bridge, struct mb_bridge_progress *ret
     ret_progress->delivered = mb_counter_get(&sum.delivered);
     ret_progress->dead_lettered = mb_counter_get(&sum.dead_lettered);
     ret_progress->filtered = mb_counter_get(&sum.filtered);
+    ret_progress->expired = mb_counter_get(&sum.expired);
     ret_progress->in_flight = mb_counter_get(&sum.in_flight);
     ret_progress->bytes_in = mb_counter_get(&sum.bytes_in);
     ret_progress->connected = connected;

@@ -38,6 +38,7 @@ struct mb_bridge_progress {
     uint64_t delivered;
     uint64_t dead_lettered;
     uint64_t filtered;
+    uint64_t expired;
     uint64_t in_flight;
     uint64_t bytes_in;
     uint64_t remaining; /* at the sources, as far as known */

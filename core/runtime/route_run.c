@@ -26,6 +26,7 @@ enum mb_status mb_route_run_create(struct mb_config_ref *config,
     run->config = config;
     config->refs++;
     run->route = route;
+    mb_rate_init(&run->rate, route->rate_messages, route->rate_bytes);
     *ret_run = run;
     return MB_OK;
 }
@@ -75,6 +76,8 @@ static enum mb_status lane_make(struct mb_route_run *run, struct mb_worker_slot 
     run->lanes[run->lanes_count++] = made;
     lane->stop_timeout_ms = run->config->config->stop_timeout_ms;
     lane->limit_messages = options->limit_messages;
+    if (lane->rate != NULL)
+        lane->rate = &run->rate;
     if (options->drain &&
         mb_drain_create(lane, run->config->config->drain_idle_ms, &lane->drain) != MB_OK)
         return mb_error_set(err, MB_NO_MEMORY, MB_CAUSE_NONE, "memory", "out of memory");

@@ -44,6 +44,7 @@ struct mb_route_run {
     struct mb_config_ref *config;
     const struct mb_config_route *route;
     enum mb_route_state state;
+    struct mb_rate rate; /* what its lanes share */
     struct mb_route_lane **lanes;
     size_t lanes_count;
     struct mb_counters past; /* of lanes that are gone */
