@@ -19,6 +19,7 @@ from brokers import (ArtemisBroker, BrokerError, BrokerJ, ClassicBroker, KafkaBr
 from brokers.guardian import start_time  # noqa: E402
 from brokers.install import cache_dir  # noqa: E402
 from brokers.process import terminate  # noqa: E402
+from support.jms import libraries  # noqa: E402
 
 KAFKA_VERSIONS = {"kafka-3.9": "3.9.1", "kafka-4": "4.3.1"}
 RABBIT_RELEASES = {"rabbitmq": None, "rabbitmq-3": "bookworm", "rabbitmq-4": "trixie"}
@@ -33,6 +34,7 @@ BROKERS = {
     "broker-j": BrokerJ,
 }
 NAMES = [*BROKERS]
+JMS_CLIENT = "jms-client"  # only to be fetched
 STOP_TIMEOUT = 20
 
 
@@ -96,6 +98,9 @@ def stop(name):
 
 def fetch(name):
     """Downloads and installs what the broker needs: all of that happens when one is made."""
+    if name == JMS_CLIENT:
+        libraries()
+        return
     with tempfile.TemporaryDirectory(prefix="mbridge-fetch-") as workdir:
         BROKERS[name](workdir=workdir, detached=True)
 
@@ -105,7 +110,8 @@ ACTIONS = {"up": up, "down": stop, "status": status, "fetch": fetch}
 
 def main(arguments):
     names = arguments[1:] or NAMES
-    wrong = [name for name in names if name not in NAMES]
+    known = [*NAMES, JMS_CLIENT] if arguments[:1] == ["fetch"] else NAMES
+    wrong = [name for name in names if name not in known]
     if not arguments or arguments[0] not in ACTIONS or wrong:
         for name in wrong:
             print(f"there is no broker '{name}'", file=sys.stderr)

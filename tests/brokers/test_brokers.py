@@ -79,7 +79,7 @@ def processes_below(directory):
 
 
 def test_life_of_a_broker(make):
-    """What it confirmed is there after `kill -9`; port and data stay; nothing is left at the end."""
+    """What it confirmed is there after `kill -9`; port and data stay; nothing is left behind."""
     broker = make().start()
     workdir, port, first = broker.workdir, broker.port, broker.pid
     began = start_time(first)

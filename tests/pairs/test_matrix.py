@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""All sixteen pairs: nothing lost, nothing changed, each key in order, over kill -9 of the bridge."""
+"""All sixteen pairs over kill -9 of the bridge: nothing lost or changed, each key in order."""
 
 import pytest
 

@@ -195,7 +195,7 @@ class Feeder:
     """A feeder process and its ledger."""
 
     def __init__(self, workdir, name, seed, count, keys=50, rate=0, first=0, **where):
-        """where: a place of support/sides.py (uri and queue or exchange, bootstrap and topic, …)."""
+        """where: a place of support/sides.py (uri, queue and exchange, bootstrap and topic, …)."""
         self.ledger_path = str(Path(workdir) / f"{name}.ledger")
         self.count = count
         self.bodies = Bodies(seed, name)

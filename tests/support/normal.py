@@ -7,7 +7,7 @@
     amqp10   sections as in amqp10_codec
     redis    {fields: [[hex, hex], …]}
 
-plain(platform, message) leaves out what brokers and clients add on a hop, and the bridge's carriers.
+plain(platform, message) leaves out what brokers and clients add on a hop, and our carriers.
 """
 
 import json

@@ -13,8 +13,8 @@ A side stands for one running broker:
     put(place, messages), take(place, number, seconds)
                         messages in the platform's normal form (support/corpus.py), each confirmed
 
-support/redis_side.py has RedisSide, and feed(spec, switches) and collect(spec, notes) for the feeder's
-and the collector's processes; they are called where a place has the member "redis".
+support/redis_side.py has RedisSide, and feed(spec, switches) and collect(spec, notes) for the
+feeder's and the collector's processes, called where a place has the member "redis".
 """
 
 from support import normal
