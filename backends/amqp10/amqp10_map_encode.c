@@ -469,7 +469,7 @@ static enum mb_status refuse(const struct mb_message *message, struct mb_text *o
 
     out->size = start;
     if (out->memory_out)
-        return mb_error_set(err, MB_NO_MEMORY, MB_CAUSE_NONE, "memory", "no memory for a message");
+        return mb_error_set(err, MB_NO_MEMORY, MB_CAUSE_CONNECTION, "memory", "out of memory");
     out->failed = false; /* the next message finds a text that takes it */
     for (uint32_t i = 0; i < message->headers_count && has; i++)
         has = has_form(&message->headers[i].value);

@@ -28,7 +28,7 @@ static bool is_ascii(struct mb_slice slice)
 
 static enum mb_status no_memory(struct mb_error *err)
 {
-    return mb_error_set(err, MB_NO_MEMORY, MB_CAUSE_NONE, "memory", "no memory for a message");
+    return mb_error_set(err, MB_NO_MEMORY, MB_CAUSE_CONNECTION, "memory", "out of memory");
 }
 
 /* The text of value as a string in the scratch. MB_REJECTED: it has none, being nested too deep. */
