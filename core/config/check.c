@@ -170,6 +170,22 @@ static void check_lanes(struct mb_loader *loader, const struct mb_party *source,
                         route->lanes, source->stream->endpoint->name);
 }
 
+/* Several readers of one queue would share its messages out. */
+static void check_isolation(struct mb_loader *loader, const struct mb_party *source,
+                            const struct mb_config_route *route, unsigned line)
+{
+    const struct mb_source_ops *ops = source->stream->endpoint->backend->source;
+
+    if (!route->isolate_sinks || ops->traits == NULL ||
+        (ops->traits(source->params.endpoint, source->params.options) & MB_SOURCE_CONSUMES) == 0)
+        return;
+    mb_loader_error(loader, line,
+                    "isolate_sinks: the source at endpoint \"%s\" takes messages from a queue, "
+                    "which gives each of them to one reader only, so its sinks cannot read apart; "
+                    "where it can, bind a queue of the route's own to an exchange, or read a log",
+                    source->stream->endpoint->name);
+}
+
 /* A pattern leaves out what `never` forbids; a name that stands there is a mistake. */
 static void check_never(struct mb_loader *loader, const struct mb_config_stream *from)
 {
@@ -264,6 +280,7 @@ static void check_parties(struct mb_loader *loader, const struct mb_config_route
             validate(loader, &source, route->name);
             check_never(loader, &route->from[k]);
             check_lanes(loader, &source, route, mb_settings_line(settings, "lanes"));
+            check_isolation(loader, &source, route, mb_settings_line(settings, "isolate_sinks"));
         }
         mb_party_release(&source);
     }

@@ -179,6 +179,7 @@ static void read_root(struct mb_loader *loader, config_setting_t *root)
     mb_leave_out_dead_letters(loader);
     if (!loader->no_memory)
         mb_check_cycles(loader);
+    mb_isolate_sinks(loader);
 }
 
 /* The whole file, NUL-terminated; NULL is reported. */

@@ -71,6 +71,10 @@ void mb_check_names(struct mb_loader *loader);
 /* Routes whose messages come back to them. */
 void mb_check_cycles(struct mb_loader *loader);
 
+/* Gives every route with isolate_sinks its runs (isolate.c); the model is complete but for them. */
+void mb_isolate_sinks(struct mb_loader *loader);
+void mb_isolated_release(struct mb_config_route *route);
+
 /* Dead letters of any route are no input of a pattern: `exclude` gets their names. */
 void mb_leave_out_dead_letters(struct mb_loader *loader);
 

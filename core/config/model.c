@@ -97,6 +97,7 @@ void mb_loader_take_route(struct mb_loader *loader, const struct mb_settings *se
     route->fidelity = (enum mb_fidelity)values->fidelity;
     route->provenance = (enum mb_provenance_mode)values->provenance;
     route->allow_cycle = values->allow_cycle;
+    route->isolate_sinks = values->isolate_sinks;
     free(route->key_from);
     route->key_from = mb_loader_copy(loader, values->key_from);
     route->rate_messages = (uint64_t)values->rate_messages;
@@ -181,6 +182,7 @@ static void stream_release(struct mb_config_stream *stream)
 
 static void route_release(struct mb_config_route *route)
 {
+    mb_isolated_release(route);
     for (size_t i = 0; i < route->from_count; i++)
         stream_release(&route->from[i]);
     for (size_t i = 0; i < route->to_count; i++)
@@ -289,9 +291,9 @@ bool mb_config_route_equal(const struct mb_config_route *a, const struct mb_conf
            steps_equal(a, b) && a->order == b->order && a->delivery == b->delivery &&
            a->on_reject == b->on_reject && a->on_loss == b->on_loss && a->fidelity == b->fidelity &&
            a->provenance == b->provenance && a->allow_cycle == b->allow_cycle &&
-           text_equal(a->key_from, b->key_from) && a->rate_messages == b->rate_messages &&
-           a->rate_bytes == b->rate_bytes && a->lanes == b->lanes &&
-           a->window_messages == b->window_messages && a->window_bytes == b->window_bytes &&
-           a->retry_initial_ms == b->retry_initial_ms && a->retry_max_ms == b->retry_max_ms &&
-           a->retry_attempts == b->retry_attempts;
+           a->isolate_sinks == b->isolate_sinks && text_equal(a->key_from, b->key_from) &&
+           a->rate_messages == b->rate_messages && a->rate_bytes == b->rate_bytes &&
+           a->lanes == b->lanes && a->window_messages == b->window_messages &&
+           a->window_bytes == b->window_bytes && a->retry_initial_ms == b->retry_initial_ms &&
+           a->retry_max_ms == b->retry_max_ms && a->retry_attempts == b->retry_attempts;
 }

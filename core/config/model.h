@@ -80,6 +80,11 @@ struct mb_config_route {
     int64_t retry_max_ms;
     unsigned retry_attempts; /* 0: without limit */
     char *group;             /* the default group of its sources */
+    bool isolate_sinks;
+    /* With isolate_sinks: what is run in the route's place, one for each sink, of the same name and
+     * with a group of its own. All else that they point to belongs to the route. NULL: itself. */
+    struct mb_config_route *isolated;
+    size_t sinks_before; /* of one of those: the place of its sink in the route */
 };
 
 struct mb_config {

@@ -245,6 +245,15 @@ static const struct mb_option route_rows[] = {
      .min = 1,
      .max = MB_RATE_BYTES_MAX,
      .doc = "How many bytes of messages a second."},
+    {.name = "isolate_sinks",
+     .type = MB_OPTION_BOOL,
+     .offset = offsetof(struct mb_route_values, isolate_sinks),
+     .default_text = "false",
+     .doc =
+         "Each sink reads the source by itself, in a group of its own (the route's, a point, and "
+         "the sink's endpoint or, where two sinks have one endpoint, its number), so that one "
+         "that stands still holds up no other. The source is read once a sink; one that takes "
+         "messages away from others cannot be."},
     {.name = "allow_cycle",
      .type = MB_OPTION_BOOL,
      .offset = offsetof(struct mb_route_values, allow_cycle),

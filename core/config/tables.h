@@ -44,6 +44,7 @@ struct mb_route_values {
     int64_t fidelity;
     int64_t provenance;
     bool allow_cycle;
+    bool isolate_sinks;
     const char *key_from;
     int64_t rate_messages;
     int64_t rate_bytes;

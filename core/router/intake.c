@@ -249,7 +249,7 @@ bool mb_lane_intake(struct mb_lane *lane, int64_t now_ms)
     uint64_t bytes_max = UINT64_MAX;
     size_t count;
 
-    if (lane->source.state != MB_PORT_OPEN || lane->phase != MB_LANE_RUNNING)
+    if (lane->source.state != MB_PORT_OPEN || lane->phase != MB_LANE_RUNNING || lane->failed)
         return false;
     if (lane->discover != NULL && mb_discover_is_reopening(lane->discover))
         return false;

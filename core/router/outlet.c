@@ -195,7 +195,7 @@ static void confirmed(struct mb_lane *lane, struct mb_outlet *outlet, struct mb_
     if (outlet->is_dead_letter)
         entry->done |= entry->rejected;
     else
-        mb_counter_add(&lane->counters->confirmed[outlet->index], 1);
+        mb_counter_add(&lane->counters->confirmed[lane->route->sinks_before + outlet->index], 1);
     if (outlet->index == 0)
         entry->destination = completion->position;
     if (outlet->in_flight_max != UINT32_MAX) {

@@ -77,7 +77,7 @@ static size_t lanes_wanted(const struct mb_config *config)
     size_t count = 0;
 
     for (size_t i = 0; i < config->routes_count; i++)
-        count += config->routes[i].from_count * config->routes[i].lanes;
+        count += mb_route_lanes_count(&config->routes[i]);
     return count;
 }
 

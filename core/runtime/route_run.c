@@ -56,22 +56,33 @@ static struct mb_worker_slot *least_laden(struct mb_worker_slot *slots, size_t c
     return best;
 }
 
-static enum mb_status lane_make(struct mb_route_run *run, struct mb_worker_slot *slot, size_t from,
-                                uint32_t number, const struct mb_bridge_options *options,
-                                struct mb_error *err)
+size_t mb_route_lanes_count(const struct mb_config_route *route)
 {
+    return route->from_count * route->lanes * (route->isolated != NULL ? route->to_count : 1);
+}
+
+/* The indexth of them: sources vary fastest, then lanes, then sinks that are apart. */
+static enum mb_status lane_make(struct mb_route_run *run, struct mb_worker_slot *slot, size_t index,
+                                const struct mb_bridge_options *options, struct mb_error *err)
+{
+    size_t from = index % run->route->from_count;
+    size_t number = index / run->route->from_count % run->route->lanes;
+    size_t sink = index / run->route->from_count / run->route->lanes;
+    const struct mb_config_route *route =
+        run->route->isolated != NULL ? &run->route->isolated[sink] : run->route;
     struct mb_route_lane *made = calloc(1, sizeof *made);
     struct mb_lane *lane;
     enum mb_status status;
 
     if (made == NULL)
         return mb_error_set(err, MB_NO_MEMORY, MB_CAUSE_NONE, "memory", "out of memory");
-    status = mb_lane_create(&slot->env, run->route, from, number, &made->counters, &lane, err);
+    status = mb_lane_create(&slot->env, route, from, (uint32_t)number, &made->counters, &lane, err);
     if (status != MB_OK) {
         free(made);
         return status;
     }
     made->slot = slot;
+    made->sink = sink;
     made->worker_lane.lane = lane;
     run->lanes[run->lanes_count++] = made;
     lane->stop_timeout_ms = run->config->config->stop_timeout_ms;
@@ -89,15 +100,14 @@ enum mb_status mb_route_run_start(struct mb_route_run *run, struct mb_worker_slo
                                   void (*on_closed)(void *context), void *context,
                                   struct mb_error *err)
 {
-    size_t count = run->route->from_count * run->route->lanes;
+    size_t count = mb_route_lanes_count(run->route);
 
     run->lanes = calloc(count, sizeof(struct mb_route_lane *));
     if (run->lanes == NULL)
         return mb_error_set(err, MB_NO_MEMORY, MB_CAUSE_NONE, "memory", "out of memory");
     for (size_t i = 0; i < count; i++) {
         struct mb_worker_slot *slot = least_laden(slots, slots_count);
-        enum mb_status status = lane_make(run, slot, i % run->route->from_count,
-                                          (uint32_t)(i / run->route->from_count), options, err);
+        enum mb_status status = lane_make(run, slot, i, options, err);
 
         if (status != MB_OK)
             return status;
@@ -216,6 +226,33 @@ static void confirmed_json(const struct mb_route_run *run, const struct mb_count
     mb_text_addf(text, "}");
 }
 
+/* Of sinks that read apart: how far each of them is. */
+static void sinks_json(const struct mb_route_run *run, struct mb_text *text)
+{
+    const struct mb_config_route *route = run->route;
+
+    if (route->isolated == NULL)
+        return;
+    mb_text_addf(text, ",\"sinks\":[");
+    for (size_t i = 0; i < route->to_count; i++) {
+        struct mb_counters sum = {0};
+
+        for (size_t k = 0; k < run->lanes_count; k++) {
+            if (run->lanes[k]->sink == i)
+                mb_counters_sum(&sum, &run->lanes[k]->counters);
+        }
+        mb_text_addf(text, "%s{\"endpoint\":", i > 0 ? "," : "");
+        mb_text_json_string(text, mb_slice_text(route->to[i].endpoint->name));
+        mb_text_addf(text, ",\"group\":");
+        mb_text_json_string(text, mb_slice_text(route->isolated[i].group));
+        number_add(text, "received", &sum.received);
+        number_add(text, "delivered", &sum.delivered);
+        number_add(text, "in_flight", &sum.in_flight);
+        mb_text_addf(text, "}");
+    }
+    mb_text_addf(text, "]");
+}
+
 /* By field; those that never were left out do not stand there. */
 static void degraded_json(const struct mb_counters *sum, struct mb_text *text)
 {
@@ -259,6 +296,7 @@ void mb_route_run_json(const struct mb_route_run *run, struct mb_text *text)
                  mb_counter_get(&sum.wire_in), mb_counter_get(&sum.wire_out));
     degraded_json(&sum, text);
     confirmed_json(run, &sum, text);
+    sinks_json(run, text);
     mb_text_addf(text, ",\"retries\":{");
     reasons = atomic_load(&sum.reasons_count);
     for (uint32_t i = 0; i < reasons; i++) {

@@ -35,6 +35,7 @@ struct mb_route_lane {
     struct mb_worker_lane worker_lane;
     struct mb_counters counters;
     struct mb_worker_slot *slot;
+    size_t sink; /* with isolate_sinks: whose lane it is */
     bool stop_sent;
     bool collected; /* closed, and its lane is freed */
 };
@@ -53,6 +54,9 @@ struct mb_route_run {
     bool kept;    /* by the reload that is being done */
     bool removed; /* a reload took it out: drop it when it has stopped */
 };
+
+/* How many lanes a route is run with. */
+size_t mb_route_lanes_count(const struct mb_config_route *route);
 
 /* Takes a reference of config. */
 enum mb_status mb_route_run_create(struct mb_config_ref *config,

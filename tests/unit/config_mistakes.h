@@ -196,6 +196,11 @@ static const struct mistake mistakes[] = {
      "{ name = \"w13\"; from = { endpoint = \"f\"; topic = \"\"; }; to = { endpoint = \"f\"; "
      "topic = \"o\"; }; }",
      "topic must not be empty"},
+    {WHOLE,
+     "{ name = \"w14\"; from = { endpoint = \"f\"; topic = \"in\"; exclusive = true; }; "
+     "isolate_sinks = true; to = ( { endpoint = \"f\"; topic = \"o\"; }, { endpoint = \"f\"; "
+     "topic = \"p\"; } ); }",
+     "isolate_sinks: the source at endpoint \"f\" takes messages from a queue"},
     {WHOLE, "11", "a route must be a group"},
 };
 
