@@ -345,6 +345,7 @@ struct mb_source {
     bool more;         /* the queue was not emptied by the last poll */
     bool healthy;      /* records or answers came since the last look */
     int64_t served_ms; /* when the queue was served last */
+    int64_t scan_at_ms;
 
     struct kafka_scope *scopes;
     size_t scopes_count;
@@ -420,8 +421,12 @@ void kafka_positions_ask(struct mb_source *source);
 bool kafka_positions_answer(struct mb_source *source, rd_kafka_event_t *event);
 /* Offers what is being assigned to the core, if all that it asks about is known. */
 void kafka_positions_offer(struct mb_source *source);
-/* Whether messages between what is expected and offset are gone; tells the core so. false: the
- * position went back within an epoch, and the record may not be handed out. */
-bool kafka_positions_check(struct mb_source *source, struct kafka_scope *scope, int64_t offset);
+/* Looks, now and then, whether messages were deleted that nothing is to be read behind. */
+void kafka_positions_scan(struct mb_source *source, int64_t now_ms);
+/* Whether messages between what is expected and offset are gone. MB_AGAIN: they are, and the core
+ * is told so; it decides before the record is handed out. MB_REJECTED: the position went back
+ * within an epoch, and the record may not be handed out at all. */
+enum mb_status kafka_positions_check(struct mb_source *source, struct kafka_scope *scope,
+                                     int64_t offset);
 
 #endif

@@ -10,6 +10,7 @@
 
 #define LOOKUP_TIMEOUT_MS 10000
 #define LOOKUP_RETRY_MS   200
+#define SCAN_INTERVAL_MS  1000
 
 static bool start_moves(const struct kafka_source_options *options)
 {
@@ -202,11 +203,39 @@ static void lost(struct mb_source *source, struct kafka_scope *scope, int64_t fr
 }
 
 /*
+ * A log that was emptied sends no record that would show the gap. What was fetched before it was
+ * deleted stands in the queue: so the begin of the log is looked at first, then the queue.
+ */
+void kafka_positions_scan(struct mb_source *source, int64_t now_ms)
+{
+    if (source->rebalance != KAFKA_STABLE || source->carry_count > source->carry_at ||
+        now_ms < source->scan_at_ms)
+        return;
+    source->scan_at_ms = now_ms + SCAN_INTERVAL_MS;
+    for (size_t i = 0; i < source->scopes_count; i++) {
+        struct kafka_scope *scope = &source->scopes[i];
+        int64_t low = -1;
+        int64_t high = -1;
+
+        if (scope->state != KAFKA_SCOPE_ACTIVE || scope->expected < 0 ||
+            rd_kafka_get_watermark_offsets(source->client.rk, scope->topic, scope->partition, &low,
+                                           &high) != RD_KAFKA_RESP_ERR_NO_ERROR ||
+            low <= scope->expected)
+            continue;
+        if (rd_kafka_queue_length(source->records) > 0)
+            return;
+        lost(source, scope, scope->expected, low);
+        scope->expected = low;
+    }
+}
+
+/*
  * Offsets have gaps of their own (compaction, transaction markers), so a jump alone means nothing:
  * it is a loss if the log now begins behind what was expected. An offset below it means that the
  * log was cut or made anew.
  */
-bool kafka_positions_check(struct mb_source *source, struct kafka_scope *scope, int64_t offset)
+enum mb_status kafka_positions_check(struct mb_source *source, struct kafka_scope *scope,
+                                     int64_t offset)
 {
     int64_t low = -1;
     int64_t high = -1;
@@ -218,15 +247,20 @@ bool kafka_positions_check(struct mb_source *source, struct kafka_scope *scope, 
                           "anew",
                           scope->topic, (int)scope->partition, (long long)scope->handed,
                           (long long)offset);
-        return false;
+        return MB_REJECTED;
     }
     if (scope->expected >= 0 && offset < scope->expected) {
         lost(source, scope, scope->expected, offset);
-    } else if (scope->expected >= 0 && offset > scope->expected &&
-               rd_kafka_get_watermark_offsets(source->client.rk, scope->topic, scope->partition,
-                                              &low, &high) == RD_KAFKA_RESP_ERR_NO_ERROR &&
-               low > scope->expected) {
-        lost(source, scope, scope->expected, low < offset ? low : offset);
+        scope->expected = offset;
+        return MB_AGAIN;
     }
-    return true;
+    if (scope->expected >= 0 && offset > scope->expected &&
+        rd_kafka_get_watermark_offsets(source->client.rk, scope->topic, scope->partition, &low,
+                                       &high) == RD_KAFKA_RESP_ERR_NO_ERROR &&
+        low > scope->expected) {
+        lost(source, scope, scope->expected, low < offset ? low : offset);
+        scope->expected = offset;
+        return MB_AGAIN;
+    }
+    return MB_OK;
 }

@@ -269,7 +269,7 @@ struct taking {
     struct kafka_scope *scope;
 };
 
-/* MB_OK also for a record that is not handed out. */
+/* MB_OK also for a record that is not handed out. MB_AGAIN: by the next call. */
 static enum mb_status take(struct mb_source *source, struct taking *taking,
                            rd_kafka_message_t *record)
 {
@@ -293,9 +293,11 @@ static enum mb_status take(struct mb_source *source, struct taking *taking,
     }
     if (taking->scope == NULL || taking->scope->state != KAFKA_SCOPE_ACTIVE)
         return MB_OK; /* taken away meanwhile: whoever has the partition now reads it */
-    if (record->offset != taking->scope->expected &&
-        !kafka_positions_check(source, taking->scope, record->offset))
-        return MB_OK;
+    if (record->offset != taking->scope->expected) {
+        status = kafka_positions_check(source, taking->scope, record->offset);
+        if (status != MB_OK)
+            return status == MB_AGAIN ? MB_AGAIN : MB_OK;
+    }
     if (rd_kafka_message_headers(record, &headers) == RD_KAFKA_RESP_ERR_NO_ERROR)
         parts.headers = headers;
     parts.timestamp_ms = rd_kafka_message_timestamp(record, &parts.timestamp_type);
@@ -401,7 +403,7 @@ static enum mb_status source_poll(struct mb_source *source, struct mb_batch *bat
     }
     if (source->client.failed)
         return kafka_client_failure(&source->client, err);
-    if (status != MB_OK && batch->count == 0)
+    if (status == MB_NO_MEMORY && batch->count == 0)
         return mb_error_set(err, MB_NO_MEMORY, MB_CAUSE_NONE, "memory", "out of memory");
     return MB_OK;
 }
@@ -457,6 +459,7 @@ static enum mb_status source_service(struct mb_source *source, struct mb_error *
     kafka_source_events(source, 0);
     kafka_counts_serve(source, now_ms);
     serve_paused(source, now_ms);
+    kafka_positions_scan(source, now_ms);
     if (source->rebalance == KAFKA_LOOKING_UP && source->lookup_at_ms != 0 &&
         now_ms >= source->lookup_at_ms)
         kafka_positions_ask(source);
