@@ -434,9 +434,9 @@ static void test_the_largest_is_left_out(void **state)
     bench->message.user_id = (struct mb_slice){large, 500};
     bench->message.ttl_ms = 1000;
     for (size_t size_max = 0; size_max < 1200; size_max++) {
-        uint64_t expected = size_max >= 1 + 1107 + 3 + 42  ? 0
-                            : size_max >= 1 + 503 + 3 + 42 ? MB_HAS_TO
-                            : size_max >= 1 + 3 + 42       ? MB_HAS_TO | MB_HAS_USER_ID
+        uint64_t expected = size_max >= 1 + 603 + 503 + 3 + 42 ? 0
+                            : size_max >= 1 + 503 + 3 + 42     ? MB_HAS_TO
+                            : size_max >= 1 + 3 + 42           ? MB_HAS_TO | MB_HAS_USER_ID
                             : size_max >= 1 + 3 ? MB_HAS_TO | MB_HAS_USER_ID | MB_HAS_SUBJECT
                                                 : bench->message.present;
 
