@@ -106,6 +106,10 @@ struct test_host {
     struct seen_event events[EVENTS_MAX];
     size_t events_count;
     size_t events_done; /* handled by the wrapper */
+    uint64_t degraded;  /* fields that were told of */
+    uint64_t degraded_count;
+    uint64_t received_bytes;
+    uint64_t sent_bytes;
 };
 
 void test_host_init(struct test_host *host, struct check *check, const char *what);

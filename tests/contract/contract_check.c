@@ -118,6 +118,28 @@ static void host_event(void *context, const struct mb_event *event)
                             event->partition, event->position, event->end,   event->count};
 }
 
+static void host_degraded(void *context, uint64_t fields)
+{
+    struct test_host *host = context;
+
+    if (host->closed || !host->in_operation)
+        check_fail(host->check, "the %s told of left-out fields outside of an operation",
+                   host->what);
+    if (fields == 0)
+        check_fail(host->check, "the %s told of a message that lacks nothing", host->what);
+    host->degraded |= fields;
+    host->degraded_count++;
+}
+
+/* Open and close may tell of it as well. */
+static void host_traffic(void *context, uint64_t received_bytes, uint64_t sent_bytes)
+{
+    struct test_host *host = context;
+
+    host->received_bytes += received_bytes;
+    host->sent_bytes += sent_bytes;
+}
+
 void test_host_init(struct test_host *host, struct check *check, const char *what)
 {
     memset(host, 0, sizeof *host);
@@ -130,7 +152,9 @@ void test_host_init(struct test_host *host, struct check *check, const char *wha
                                   .monotonic_ms = host_monotonic_ms,
                                   .wall_ms = host_wall_ms,
                                   .log = host_log,
-                                  .event = host_event};
+                                  .event = host_event,
+                                  .degraded = host_degraded,
+                                  .traffic = host_traffic};
 }
 
 /* ---- numbered messages ---- */
