@@ -1,0 +1,688 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The reader: what it asks for, and how replies become messages. An entry is taken when all of it
+ * is there: replies are never held as a whole, and what the window has no room for stays in the
+ * socket.
+ */
+#include "redis_source.h"
+
+#define BYTES_A_REQUEST  ((uint64_t)4 << 20)
+#define ENTRY_SIZE_FIRST 65536u /* until we know better */
+#define HISTORY_MAX      1000u
+#define CLAIM_MAX        100u
+#define FIELDS_MAX       (1u << 24)
+
+uint64_t redis_pull_count(const struct mb_source *source)
+{
+    uint64_t size = source->entry_size > 0 ? source->entry_size : ENTRY_SIZE_FIRST;
+    uint64_t count = BYTES_A_REQUEST / size;
+
+    if (count > (uint64_t)source->options->count)
+        count = (uint64_t)source->options->count;
+    return count > 0 ? count : 1;
+}
+
+/* ---- asking ---- */
+
+static void push_request(struct redis_link *link, enum redis_request_kind kind,
+                         struct redis_scope *scope)
+{
+    if (link->requests_count == 0)
+        link->reader->asked_ms = redis_now_ms(link->reader->host);
+    link->requests[(link->requests_first + link->requests_count++) % REDIS_REQUESTS_MAX] =
+        (struct redis_request){kind, scope};
+}
+
+static void pop_request(struct redis_link *link)
+{
+    link->requests_first = (link->requests_first + 1) % REDIS_REQUESTS_MAX;
+    link->requests_count--;
+    link->stage = REDIS_STAGE_START;
+    link->scope = NULL;
+    link->reader->asked_ms = link->requests_count > 0 ? redis_now_ms(link->reader->host) : 0;
+}
+
+static void put_id_or(struct redis_out *out, struct mb_position position, const char *otherwise)
+{
+    if (position.kind == MB_POSITION_ID)
+        redis_out_id(out, position.hi, position.lo);
+    else
+        redis_out_text(out, otherwise);
+}
+
+/* The ID in front of where to begin. */
+static void put_start(struct redis_out *out, struct mb_position position)
+{
+    struct mb_position before = {.kind = MB_POSITION_ID, .hi = position.hi, .lo = position.lo};
+
+    if (position.kind == MB_POSITION_END) {
+        redis_out_text(out, "$");
+        return;
+    }
+    if (position.kind == MB_POSITION_TIME)
+        before = (struct mb_position){.kind = MB_POSITION_ID, .hi = position.lo};
+    else if (position.kind != MB_POSITION_ID)
+        before = (struct mb_position){.kind = MB_POSITION_ID};
+    if (before.lo > 0) {
+        before.lo--;
+    } else if (before.hi > 0) {
+        before.hi--;
+        before.lo = UINT64_MAX;
+    }
+    redis_out_id(out, before.hi, before.lo);
+}
+
+static void ask_seek(struct mb_source *source, struct redis_scope *scope)
+{
+    struct redis_out *out = &scope->link->reader->out;
+
+    redis_out_array(out, 5);
+    redis_out_text(out, "XGROUP");
+    redis_out_text(out, "SETID");
+    redis_out_text(out, scope->stream);
+    redis_out_text(out, source->group);
+    put_start(out, scope->seek);
+    push_request(scope->link, REDIS_REQUEST_SETID, scope);
+}
+
+/* How often the entries that come next were handed out before: reading them counts once more. */
+static void ask_counts(struct mb_source *source, struct redis_scope *scope, bool own,
+                       struct mb_position after, uint64_t count)
+{
+    struct redis_out *out = &scope->link->reader->out;
+
+    redis_out_array(out, own ? 7 : 8);
+    redis_out_text(out, "XPENDING");
+    redis_out_text(out, scope->stream);
+    redis_out_text(out, source->group);
+    if (!own) {
+        redis_out_text(out, "IDLE");
+        redis_out_number(out, (uint64_t)source->options->claim_idle_ms);
+    }
+    put_id_or(out, after, "-");
+    redis_out_text(out, "+");
+    redis_out_number(out, count);
+    if (own)
+        redis_out_text(out, source->consumer);
+    push_request(scope->link, REDIS_REQUEST_COUNTS, scope);
+}
+
+static void put_read(struct mb_source *source, struct redis_out *out, size_t streams,
+                     uint64_t count, bool blocks)
+{
+    redis_out_array(out, 7 + (blocks ? 2u : 0u) + 2 * streams);
+    redis_out_text(out, "XREADGROUP");
+    redis_out_text(out, "GROUP");
+    redis_out_text(out, source->group);
+    redis_out_text(out, source->consumer);
+    redis_out_text(out, "COUNT");
+    redis_out_number(out, count);
+    if (blocks) {
+        redis_out_text(out, "BLOCK");
+        redis_out_number(out, REDIS_BLOCK_MS);
+    }
+    redis_out_text(out, "STREAMS");
+}
+
+static void ask_history(struct mb_source *source, struct redis_scope *scope)
+{
+    struct redis_out *out = &scope->link->reader->out;
+    uint64_t count = redis_pull_count(source);
+    struct mb_position next = scope->after;
+
+    if (count > HISTORY_MAX)
+        count = HISTORY_MAX;
+    /* XPENDING's range includes its first ID, XREADGROUP begins behind it. */
+    next.lo++;
+    if (next.lo == 0)
+        next.hi++;
+    ask_counts(source, scope, true, next, count);
+    put_read(source, out, 1, count, false);
+    redis_out_text(out, scope->stream);
+    redis_out_id(out, scope->after.hi, scope->after.lo);
+    push_request(scope->link, REDIS_REQUEST_HISTORY, scope);
+}
+
+static void ask_claim(struct mb_source *source, struct redis_scope *scope)
+{
+    struct redis_out *out = &scope->link->reader->out;
+    uint64_t count = redis_pull_count(source);
+
+    if (count > CLAIM_MAX)
+        count = CLAIM_MAX;
+    if (scope->claim.kind != MB_POSITION_ID)
+        scope->claim = (struct mb_position){.kind = MB_POSITION_ID};
+    ask_counts(source, scope, false, scope->claim, count);
+    redis_out_array(out, 8);
+    redis_out_text(out, "XAUTOCLAIM");
+    redis_out_text(out, scope->stream);
+    redis_out_text(out, source->group);
+    redis_out_text(out, source->consumer);
+    redis_out_number(out, (uint64_t)source->options->claim_idle_ms);
+    redis_out_id(out, scope->claim.hi, scope->claim.lo);
+    redis_out_text(out, "COUNT");
+    redis_out_number(out, count);
+    push_request(scope->link, REDIS_REQUEST_CLAIM, scope);
+}
+
+static void ask_new(struct mb_source *source, struct redis_link *link, size_t streams)
+{
+    struct redis_out *out = &link->reader->out;
+    uint64_t count = redis_pull_count(source) / streams;
+
+    put_read(source, out, streams, count > 0 ? count : 1, true);
+    for (uint32_t i = 0; i < source->scopes_count; i++) {
+        if (source->scopes[i].link == link && source->scopes[i].phase == REDIS_PHASE_LIVE)
+            redis_out_text(out, source->scopes[i].stream);
+    }
+    for (size_t i = 0; i < streams; i++)
+        redis_out_text(out, ">");
+    push_request(link, REDIS_REQUEST_NEW, NULL);
+}
+
+/* Old entries before new ones; true: something old was asked for. */
+static bool ask_old(struct mb_source *source, struct redis_link *link)
+{
+    for (uint32_t i = 0; i < source->scopes_count; i++) {
+        struct redis_scope *scope = &source->scopes[i];
+
+        if (scope->link != link)
+            continue;
+        if (scope->phase == REDIS_PHASE_SEEK)
+            ask_seek(source, scope);
+        else if (scope->phase == REDIS_PHASE_HISTORY)
+            ask_history(source, scope);
+        else if (scope->phase == REDIS_PHASE_LIVE && scope->claiming)
+            ask_claim(source, scope);
+        else
+            continue;
+        return true;
+    }
+    return false;
+}
+
+static bool is_new(const struct redis_link *link)
+{
+    return link->requests_count == 1 &&
+           link->requests[link->requests_first].kind == REDIS_REQUEST_NEW;
+}
+
+enum mb_status redis_pull_ask(struct mb_source *source, struct redis_link *link,
+                              struct mb_error *err)
+{
+    size_t streams = 0;
+    bool old = false;
+    /* One request ahead of the reply that is being read. */
+    bool ahead = is_new(link) && link->stage != REDIS_STAGE_START;
+    enum mb_status status;
+
+    for (uint32_t i = 0; i < source->scopes_count; i++) {
+        const struct redis_scope *scope = &source->scopes[i];
+
+        if (scope->link != link)
+            continue;
+        streams += scope->phase == REDIS_PHASE_LIVE;
+        old = old || scope->phase == REDIS_PHASE_SEEK || scope->phase == REDIS_PHASE_HISTORY ||
+              scope->claiming;
+    }
+    if (!source->paused && link->requests_count == 0) {
+        if (!ask_old(source, link) && streams > 0)
+            ask_new(source, link, streams);
+    } else if (!source->paused && ahead && !old && streams > 0) {
+        ask_new(source, link, streams);
+    }
+    status = redis_client_write(link->reader, err);
+    return status == MB_AGAIN ? MB_OK : status;
+}
+
+/* ---- replies ---- */
+
+enum step { STEP_DONE, STEP_NEED, STEP_FAILED };
+
+static struct redis_request *request_of(struct redis_link *link)
+{
+    return &link->requests[link->requests_first];
+}
+
+static enum step malformed(struct redis_link *link, struct mb_error *err)
+{
+    redis_client_fail(link->reader, err, "protocol", "the server sent what was not asked for");
+    return STEP_FAILED;
+}
+
+static enum step refused(struct redis_link *link, const struct redis_token *token,
+                         struct mb_error *err)
+{
+    static const char *const names[] = {"XGROUP SETID", "XPENDING", "XREADGROUP", "XAUTOCLAIM",
+                                        "XREADGROUP"};
+    const struct redis_request *request = request_of(link);
+    char what[REDIS_NAME_MAX];
+
+    if (request->scope != NULL)
+        snprintf(what, sizeof what, "%s of stream \"%.200s\"", names[request->kind],
+                 request->scope->stream);
+    else
+        snprintf(what, sizeof what, "%s", names[request->kind]);
+    redis_refuse(link->reader, token->text, what, err);
+    if (redis_refusal_of(token->text)->kind == REDIS_REFUSED_NO_GROUP)
+        err->status = MB_DISCONNECTED; /* the next open waits for the stream */
+    link->reader->broken = true;
+    return STEP_FAILED;
+}
+
+/* The whole reply of XPENDING: [id, consumer, idle, count] …. */
+static enum step take_counts(struct mb_source *source, struct redis_link *link,
+                             struct redis_cursor *cursor, struct mb_error *err)
+{
+    struct redis_cursor end = *cursor;
+    enum redis_token_kind kind;
+    struct redis_token token;
+    int64_t left;
+
+    if (!redis_reply_skip(&end, &kind)) {
+        cursor->need = end.need;
+        return kind == REDIS_TOKEN_BAD ? malformed(link, err) : STEP_NEED;
+    }
+    source->delivered_count = 0;
+    source->delivered_at = 0;
+    redis_token_next(cursor, &token);
+    /* Without the right to ask, entries come without their counts. */
+    left = token.kind == REDIS_TOKEN_ARRAY ? token.number : 0;
+    for (; left > 0 && source->delivered_count < HISTORY_MAX; left--) {
+        struct redis_delivered *delivered = &source->delivered[source->delivered_count];
+        struct mb_position position;
+        struct redis_token parts[5];
+
+        for (size_t i = 0; i < 5; i++)
+            redis_token_next(cursor, &parts[i]);
+        if (parts[0].kind != REDIS_TOKEN_ARRAY || parts[0].number != 4 ||
+            parts[4].kind != REDIS_TOKEN_INTEGER || !redis_id_parse(parts[1].text, &position))
+            break;
+        delivered->hi = position.hi;
+        delivered->lo = position.lo;
+        delivered->count = parts[4].number < UINT32_MAX ? (uint32_t)parts[4].number : UINT32_MAX;
+        source->delivered_count++;
+    }
+    *cursor = end;
+    pop_request(link);
+    return STEP_DONE;
+}
+
+/* Both lists are in the order of IDs. */
+static uint32_t delivered_before(struct mb_source *source, struct mb_position position)
+{
+    for (; source->delivered_at < source->delivered_count; source->delivered_at++) {
+        const struct redis_delivered *delivered = &source->delivered[source->delivered_at];
+
+        if (delivered->hi == position.hi && delivered->lo == position.lo)
+            return delivered->count;
+        if (delivered->hi > position.hi ||
+            (delivered->hi == position.hi && delivered->lo > position.lo))
+            break;
+    }
+    return 0;
+}
+
+static bool is_in_flight(const struct mb_source *source, uint32_t scope,
+                         struct mb_position position)
+{
+    for (uint64_t token = source->flights_tail; token < source->flights_head; token++) {
+        const struct redis_flight *flight = &source->flights[token & source->flights_mask];
+
+        if (flight->open && flight->scope == scope && flight->hi == position.hi &&
+            flight->lo == position.lo)
+            return true;
+    }
+    return false;
+}
+
+static bool reserve_fields(struct mb_source *source, size_t count)
+{
+    size_t capacity = source->fields_capacity > 0 ? source->fields_capacity : 64;
+    struct redis_field *fields;
+
+    if (count <= source->fields_capacity)
+        return true;
+    while (capacity < count)
+        capacity *= 2;
+    if (capacity > FIELDS_MAX)
+        return false;
+    fields = source->host->alloc(source->host->context, capacity * sizeof *fields);
+    if (fields == NULL)
+        return false;
+    source->host->release(source->host->context, source->fields);
+    source->fields = fields;
+    source->fields_capacity = capacity;
+    return true;
+}
+
+/* cursor stands behind the ID, at an array of count names and values that are all there. */
+static enum mb_status fill_message(struct mb_source *source, struct redis_cursor cursor,
+                                   size_t count, struct mb_arena *arena, struct mb_message *message)
+{
+    size_t size = (size_t)(cursor.end - cursor.at);
+    unsigned char *copy = mb_arena_alloc(arena, size);
+
+    if (copy == NULL || !reserve_fields(source, count / 2))
+        return MB_NO_MEMORY;
+    memcpy(copy, cursor.at, size);
+    cursor = (struct redis_cursor){.from = copy, .at = copy, .end = copy + size};
+    for (size_t i = 0; i < count / 2; i++) {
+        struct redis_token name;
+        struct redis_token value;
+
+        if (redis_token_next(&cursor, &name) != REDIS_TOKEN_BULK ||
+            redis_token_next(&cursor, &value) != REDIS_TOKEN_BULK)
+            return MB_INVALID;
+        source->fields[i] = (struct redis_field){name.text, value.text};
+    }
+    return redis_entry_decode(source->fields, count / 2, source->body_field, arena, message);
+}
+
+static void reject_if_tried_too_often(const struct mb_source *source, struct mb_message *message)
+{
+    int64_t limit = source->options->delivery_limit;
+
+    if (limit == 0 || message->delivery_count < limit)
+        return;
+    message->reject_reason = "delivery-limit";
+    message->reject_text = "the entry was delivered as often as delivery_limit allows, and never "
+                           "acknowledged";
+}
+
+static void register_flight(struct mb_source *source, struct redis_scope *scope,
+                            struct mb_message *message)
+{
+    uint64_t token = source->flights_head++;
+
+    message->token = token;
+    message->scope = (uint32_t)(scope - source->scopes);
+    message->epoch = scope->epoch;
+    source->flights[token & source->flights_mask] =
+        (struct redis_flight){message->position.hi, message->position.lo,
+                              redis_now_ms(source->host), message->scope, true};
+}
+
+static enum step hand_out(struct mb_source *source, struct redis_link *link,
+                          struct redis_cursor fields, size_t count, struct mb_position position,
+                          struct mb_batch *batch, struct mb_error *err)
+{
+    struct mb_message *message = batch->messages[batch->count];
+    struct redis_scope *scope = link->scope;
+    bool is_old = request_of(link)->kind != REDIS_REQUEST_NEW;
+    uint64_t size = (uint64_t)(fields.end - fields.at);
+    enum mb_status status = fill_message(source, fields, count, batch->arena, message);
+
+    if (status == MB_NO_MEMORY) {
+        redis_client_fail(link->reader, err, "memory", "out of memory");
+        return STEP_FAILED;
+    }
+    if (status != MB_OK)
+        return malformed(link, err);
+    message->position = position;
+    message->present |= MB_HAS_TIMESTAMP;
+    message->timestamp_kind = MB_TIMESTAMP_LOG_APPEND;
+    message->timestamp_ms = (int64_t)(position.hi & INT64_MAX);
+    message->redelivered = is_old;
+    message->delivery_count = is_old ? delivered_before(source, position) : 0;
+    reject_if_tried_too_often(source, message);
+    register_flight(source, scope, message);
+    batch->count++;
+    batch->bytes += size;
+    source->entry_size = source->entry_size == 0 ? size : (7 * source->entry_size + size) / 8;
+    return STEP_DONE;
+}
+
+/* One entry: [id, [name, value, …]], or [id, nil] if it was trimmed while it was pending, or (Redis
+ * 6, XAUTOCLAIM) nil alone. */
+static enum step take_entry(struct mb_source *source, struct redis_link *link,
+                            struct redis_cursor *cursor, struct mb_batch *batch,
+                            struct mb_error *err)
+{
+    struct redis_request *request = request_of(link);
+    struct redis_cursor end = *cursor;
+    struct redis_cursor fields;
+    enum redis_token_kind kind;
+    struct redis_token token;
+    struct mb_position position;
+    enum step step = STEP_DONE;
+
+    if (!redis_reply_skip(&end, &kind)) {
+        cursor->need = end.need;
+        return kind == REDIS_TOKEN_BAD ? malformed(link, err) : STEP_NEED;
+    }
+    fields = *cursor;
+    kind = redis_token_next(&fields, &token);
+    if (kind == REDIS_TOKEN_NIL) {
+        link->scope->lost++;
+        goto out;
+    }
+    if (kind != REDIS_TOKEN_ARRAY || token.number != 2 ||
+        redis_token_next(&fields, &token) != REDIS_TOKEN_BULK ||
+        !redis_id_parse(token.text, &position))
+        return malformed(link, err);
+    if (request->kind == REDIS_REQUEST_HISTORY)
+        link->scope->after = position;
+    kind = redis_token_next(&fields, &token);
+    fields.end = end.at;
+    if (kind == REDIS_TOKEN_NIL || (kind == REDIS_TOKEN_ARRAY && token.number == 0)) {
+        link->scope->lost++;
+        redis_commands_forget(source, link->scope, position);
+    } else if (kind != REDIS_TOKEN_ARRAY || token.number % 2 != 0) {
+        return malformed(link, err);
+    } else if (request->kind != REDIS_REQUEST_CLAIM ||
+               !is_in_flight(source, (uint32_t)(link->scope - source->scopes), position)) {
+        step = hand_out(source, link, fields, (size_t)token.number, position, batch, err);
+    }
+out:
+    *cursor = end;
+    link->entries_left--;
+    return step;
+}
+
+static struct redis_scope *find_scope(struct mb_source *source, const struct redis_link *link,
+                                      struct mb_slice name)
+{
+    for (uint32_t i = 0; i < source->scopes_count; i++) {
+        if (source->scopes[i].link == link &&
+            mb_slice_equal(mb_slice_text(source->scopes[i].stream), name))
+            return &source->scopes[i];
+    }
+    return NULL;
+}
+
+static void stream_done(struct redis_link *link)
+{
+    if (--link->streams_left == 0)
+        pop_request(link);
+    else
+        link->stage = REDIS_STAGE_STREAM;
+}
+
+static enum step take_start(struct redis_link *link, struct redis_cursor *cursor,
+                            struct mb_error *err)
+{
+    struct redis_request *request = request_of(link);
+    struct redis_token token;
+
+    switch (redis_token_next(cursor, &token)) {
+    case REDIS_TOKEN_NONE:
+        return STEP_NEED;
+    case REDIS_TOKEN_ERROR:
+        return refused(link, &token, err);
+    case REDIS_TOKEN_STATUS:
+        if (request->kind != REDIS_REQUEST_SETID)
+            return malformed(link, err);
+        request->scope->phase = REDIS_PHASE_LIVE;
+        pop_request(link);
+        return STEP_DONE;
+    case REDIS_TOKEN_NIL:
+        pop_request(link);
+        return STEP_DONE;
+    case REDIS_TOKEN_ARRAY:
+        if (request->kind == REDIS_REQUEST_CLAIM) {
+            link->has_deleted = token.number == 3;
+            link->scope = request->scope;
+            link->stage = REDIS_STAGE_CURSOR;
+            return token.number == 2 || token.number == 3 ? STEP_DONE : malformed(link, err);
+        }
+        link->streams_left = (uint64_t)token.number;
+        link->stage = REDIS_STAGE_STREAM;
+        if (token.number == 0)
+            pop_request(link);
+        return STEP_DONE;
+    case REDIS_TOKEN_BULK:
+    case REDIS_TOKEN_INTEGER:
+    case REDIS_TOKEN_BAD:
+        break;
+    }
+    return malformed(link, err);
+}
+
+/* A stream's head (array of two, its name) or XAUTOCLAIM's cursor, and the number of entries. */
+static enum step take_head(struct mb_source *source, struct redis_link *link,
+                           struct redis_cursor *cursor, struct mb_error *err)
+{
+    struct redis_cursor at = *cursor;
+    struct redis_token token;
+    struct redis_token name;
+    enum redis_token_kind kind = REDIS_TOKEN_ARRAY;
+
+    if (link->stage == REDIS_STAGE_STREAM)
+        kind = redis_token_next(&at, &token);
+    if (kind == REDIS_TOKEN_ARRAY)
+        kind = redis_token_next(&at, &name);
+    if (kind == REDIS_TOKEN_BULK)
+        kind = redis_token_next(&at, &token);
+    if (kind == REDIS_TOKEN_NONE) {
+        cursor->need = at.need;
+        return STEP_NEED;
+    }
+    if (kind != REDIS_TOKEN_ARRAY)
+        return malformed(link, err);
+    if (link->stage == REDIS_STAGE_CURSOR) {
+        if (!redis_id_parse(name.text, &link->scope->claim))
+            return malformed(link, err);
+        link->scope->claiming = link->scope->claim.hi != 0 || link->scope->claim.lo != 0;
+    } else {
+        link->scope = find_scope(source, link, name.text);
+        if (link->scope == NULL)
+            return malformed(link, err);
+        if (request_of(link)->kind == REDIS_REQUEST_HISTORY && token.number == 0)
+            link->scope->phase = REDIS_PHASE_LIVE;
+    }
+    link->entries_left = (uint64_t)token.number;
+    link->stage = REDIS_STAGE_ENTRIES;
+    *cursor = at;
+    return STEP_DONE;
+}
+
+static enum step take_deleted(struct redis_link *link, struct redis_cursor *cursor,
+                              struct mb_error *err)
+{
+    struct redis_cursor end = *cursor;
+    enum redis_token_kind kind;
+    struct redis_token token;
+
+    if (!redis_reply_skip(&end, &kind)) {
+        cursor->need = end.need;
+        return kind == REDIS_TOKEN_BAD ? malformed(link, err) : STEP_NEED;
+    }
+    if (redis_token_next(cursor, &token) == REDIS_TOKEN_ARRAY)
+        link->scope->lost += (uint64_t)token.number;
+    *cursor = end;
+    pop_request(link);
+    return STEP_DONE;
+}
+
+static enum step take_step(struct mb_source *source, struct redis_link *link,
+                           struct redis_cursor *cursor, struct mb_batch *batch,
+                           struct mb_error *err)
+{
+    switch (link->stage) {
+    case REDIS_STAGE_START:
+        if (request_of(link)->kind == REDIS_REQUEST_COUNTS)
+            return take_counts(source, link, cursor, err);
+        return take_start(link, cursor, err);
+    case REDIS_STAGE_STREAM:
+    case REDIS_STAGE_CURSOR:
+        return take_head(source, link, cursor, err);
+    case REDIS_STAGE_DELETED:
+        return take_deleted(link, cursor, err);
+    case REDIS_STAGE_ENTRIES:
+        break;
+    }
+    if (link->entries_left > 0)
+        return take_entry(source, link, cursor, batch, err);
+    if (request_of(link)->kind != REDIS_REQUEST_CLAIM)
+        stream_done(link);
+    else if (link->has_deleted)
+        link->stage = REDIS_STAGE_DELETED;
+    else
+        pop_request(link);
+    return STEP_DONE;
+}
+
+static bool has_room(const struct mb_source *source, const struct mb_batch *batch)
+{
+    return batch->count < batch->count_max &&
+           (batch->count == 0 || batch->bytes < batch->bytes_max) &&
+           source->flights_head - source->flights_tail <= source->flights_mask;
+}
+
+static enum mb_status read_more(struct redis_link *link, struct mb_error *err)
+{
+    struct redis_client *reader = link->reader;
+    int64_t now_ms = redis_now_ms(reader->host);
+    enum mb_status status = redis_client_read(reader, err);
+
+    if (status == MB_OK && reader->asked_ms > 0)
+        reader->asked_ms = now_ms;
+    if (status == MB_AGAIN && reader->asked_ms > 0 &&
+        now_ms - reader->asked_ms > REDIS_BLOCK_MS + reader->timeout_ms)
+        return redis_client_fail(reader, err, "timeout",
+                                 "the server does not answer: it is taken to be dead");
+    return status;
+}
+
+enum mb_status redis_pull_link(struct mb_source *source, struct redis_link *link,
+                               struct mb_batch *batch, struct mb_error *err)
+{
+    struct redis_client *reader = link->reader;
+    bool read = false;
+
+    link->more = false;
+    while (has_room(source, batch)) {
+        struct redis_cursor cursor = redis_in_cursor(&reader->in);
+        enum mb_status status;
+        enum step step = STEP_NEED;
+
+        if (link->requests_count > 0 && reader->in.end - reader->in.start >= reader->in.need) {
+            step = take_step(source, link, &cursor, batch, err);
+            if (step == STEP_FAILED)
+                return MB_DISCONNECTED;
+            if (step == STEP_DONE)
+                redis_in_taken(&reader->in, &cursor);
+            else
+                reader->in.need = cursor.need;
+        }
+        if (step == STEP_DONE && link->stage == REDIS_STAGE_ENTRIES)
+            continue;
+        status = redis_pull_ask(source, link, err);
+        if (status != MB_OK)
+            return status;
+        if (step == STEP_DONE)
+            continue;
+        /* Once a poll, so that a fast server does not keep the lane here. */
+        if (read) {
+            link->more = reader->unread;
+            return MB_OK;
+        }
+        status = read_more(link, err);
+        if (status != MB_OK)
+            return status == MB_AGAIN ? MB_OK : status;
+        read = true;
+    }
+    link->more = true;
+    return MB_OK;
+}

@@ -1,0 +1,117 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * RESP2 in and out. Pure but for the growth of the two buffers, which have ceilings.
+ */
+#ifndef REDIS_RESP_H
+#define REDIS_RESP_H
+
+#include <mbridge/host.h>
+
+#define REDIS_LINE_MAX 65536u
+#define REDIS_IN_MAX   ((size_t)1 << 30)
+
+/* ---- in ---- */
+
+enum redis_token_kind {
+    REDIS_TOKEN_NONE = 0, /* more input is needed */
+    REDIS_TOKEN_ARRAY,    /* number: of elements, which follow */
+    REDIS_TOKEN_BULK,
+    REDIS_TOKEN_STATUS,
+    REDIS_TOKEN_ERROR,
+    REDIS_TOKEN_INTEGER,
+    REDIS_TOKEN_NIL,
+    REDIS_TOKEN_BAD /* no RESP2 */
+};
+
+struct redis_token {
+    enum redis_token_kind kind;
+    int64_t number;
+    struct mb_slice text; /* points into the input */
+};
+
+/* Reads at … end; need is raised to how much input, from `from`, the next attempt wants. */
+struct redis_cursor {
+    const unsigned char *from;
+    const unsigned char *at;
+    const unsigned char *end;
+    size_t need;
+};
+
+/* The next token. On NONE the cursor stays. */
+enum redis_token_kind redis_token_next(struct redis_cursor *cursor, struct redis_token *ret_token);
+/* Steps over a whole reply: true; false with *ret_kind NONE or BAD. */
+bool redis_reply_skip(struct redis_cursor *cursor, enum redis_token_kind *ret_kind);
+
+struct redis_in {
+    const struct mb_host *host;
+    unsigned char *data;
+    size_t start;
+    size_t end;
+    size_t capacity;
+    size_t need; /* no sense in parsing with less than that */
+};
+
+/* Where the next input goes, at least a page; NULL: memory, or the ceiling. Ends the life of what
+ * cursors pointed to. */
+unsigned char *redis_in_room(struct redis_in *in, size_t *ret_size);
+struct redis_cursor redis_in_cursor(const struct redis_in *in);
+/* Takes what the cursor has passed. */
+void redis_in_taken(struct redis_in *in, const struct redis_cursor *cursor);
+void redis_in_release(struct redis_in *in);
+
+/* ---- out ---- */
+
+#define REDIS_INSERTS_MAX 64u
+
+/* Bytes of a message that are written from where they are. */
+struct redis_insert {
+    size_t at; /* in front of this place in the buffer */
+    const unsigned char *data;
+    size_t size;
+};
+
+struct redis_out {
+    const struct mb_host *host;
+    unsigned char *data;
+    size_t start; /* written up to here */
+    size_t end;
+    size_t capacity;
+    size_t max;
+    struct redis_insert inserts[REDIS_INSERTS_MAX];
+    uint32_t inserts_first;
+    uint32_t inserts_count;
+    size_t inserted; /* of the first insert already written */
+    bool failed;     /* memory, or the ceiling: a command is incomplete */
+};
+
+void redis_out_release(struct redis_out *out);
+static inline bool redis_out_is_empty(const struct redis_out *out)
+{
+    return out->start == out->end && out->inserts_count == 0;
+}
+static inline size_t redis_out_size(const struct redis_out *out)
+{
+    return out->end - out->start;
+}
+/* Room for size more bytes; false: failed. */
+bool redis_out_reserve(struct redis_out *out, size_t size);
+void redis_out_raw(struct redis_out *out, const void *data, size_t size);
+void redis_out_array(struct redis_out *out, size_t count);
+void redis_out_bulk(struct redis_out *out, struct mb_slice text);
+/* The same without a copy where it is worth it: data stays valid until it is written. */
+void redis_out_bulk_later(struct redis_out *out, struct mb_slice text);
+void redis_out_text(struct redis_out *out, const char *text);
+void redis_out_number(struct redis_out *out, uint64_t number);
+/* "hi-lo" */
+void redis_out_id(struct redis_out *out, uint64_t hi, uint64_t lo);
+/* The next run to write; size 0: nothing. */
+struct mb_slice redis_out_next(const struct redis_out *out);
+void redis_out_written(struct redis_out *out, size_t size);
+
+/* Numbers as text, without a terminator; return the size. */
+#define REDIS_NUMBER_MAX 20u
+size_t redis_number_write(char *buffer, uint64_t number);
+/* "ms-seq" of an entry ID; false: it is none. */
+bool redis_id_parse(struct mb_slice text, struct mb_position *ret_position);
+
+#endif

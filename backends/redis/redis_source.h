@@ -1,0 +1,177 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Inside of a source. A link is a node with two connections: the reader, where one XREADGROUP may
+ * block, and the commands, where acknowledgements and the lease must not wait behind it. Without a
+ * cluster there is one link.
+ */
+#ifndef REDIS_SOURCE_H
+#define REDIS_SOURCE_H
+
+#include "redis.h"
+
+#define REDIS_BLOCK_MS 2000
+
+enum redis_phase {
+    REDIS_PHASE_IDLE = 0, /* not started, or stopped */
+    REDIS_PHASE_SEEK,     /* the group is being set to where the core wants to start */
+    REDIS_PHASE_HISTORY,  /* what was delivered to this consumer and never acknowledged */
+    REDIS_PHASE_LIVE
+};
+
+struct redis_scope {
+    const char *stream;
+    struct redis_link *link;
+    uint32_t epoch;
+    enum redis_phase phase;
+    struct mb_position seek;
+    struct mb_position after; /* history: the last entry that was read */
+    struct mb_position claim; /* XAUTOCLAIM's cursor; */
+    bool claiming;            /* a pass is under way */
+    bool claimed;             /* the first pass is through */
+    uint64_t lost;            /* found gone, and not told yet */
+    bool has_lease;
+    struct redis_lease lease;
+    int64_t renewed_ms; /* when the last successful renewal was sent */
+    int64_t renew_sent_ms;
+    bool renewing;
+};
+
+enum redis_request_kind {
+    REDIS_REQUEST_SETID,
+    REDIS_REQUEST_COUNTS,
+    REDIS_REQUEST_HISTORY,
+    REDIS_REQUEST_CLAIM,
+    REDIS_REQUEST_NEW
+};
+
+struct redis_request {
+    enum redis_request_kind kind;
+    struct redis_scope *scope; /* NULL: NEW, of all streams */
+};
+
+#define REDIS_REQUESTS_MAX 8u
+
+/* Where in the reply of the first request the reader stands. */
+enum redis_stage {
+    REDIS_STAGE_START = 0,
+    REDIS_STAGE_STREAM, /* a stream's name and number of entries */
+    REDIS_STAGE_CURSOR, /* of XAUTOCLAIM */
+    REDIS_STAGE_ENTRIES,
+    REDIS_STAGE_DELETED /* the IDs that XAUTOCLAIM found gone */
+};
+
+enum redis_command_kind {
+    REDIS_COMMAND_ACK,
+    REDIS_COMMAND_REFRESH,
+    REDIS_COMMAND_RENEW,
+    REDIS_COMMAND_RELEASE
+};
+
+/* Commands of one kind, one after the other, that wait for their answers. */
+struct redis_run {
+    enum redis_command_kind kind;
+    struct redis_scope *scope;
+    uint32_t count;
+};
+
+#define REDIS_RUNS_MAX 1024u
+
+struct redis_link {
+    struct redis_client *reader;
+    struct redis_client *commands;
+    struct redis_request requests[REDIS_REQUESTS_MAX];
+    uint32_t requests_first;
+    uint32_t requests_count;
+    enum redis_stage stage;
+    uint64_t streams_left;
+    uint64_t entries_left;
+    bool has_deleted;          /* XAUTOCLAIM of Redis 7 has a third part */
+    bool more;                 /* the last poll stopped before the input was used up */
+    struct redis_scope *scope; /* of the entries that follow */
+    struct redis_run runs[REDIS_RUNS_MAX];
+    uint32_t runs_first;
+    uint32_t runs_count;
+};
+
+/* An entry that was handed out and not acknowledged; its place is token & mask. */
+struct redis_flight {
+    uint64_t hi;
+    uint64_t lo;
+    int64_t taken_ms;
+    uint32_t scope;
+    bool open;
+};
+
+struct redis_delivered {
+    uint64_t hi;
+    uint64_t lo;
+    uint32_t count;
+};
+
+struct mb_source {
+    const struct mb_host *host;
+    const struct redis_source_options *options;
+    struct redis_topology *topology;
+    struct mb_slice body_field;
+    char group[REDIS_NAME_MAX];
+    char consumer[REDIS_NAME_MAX];
+    int consumer_lock; /* a descriptor that holds the consumer's name; -1: none */
+    bool ordered;
+    bool announced;
+    bool paused;
+    bool lease_lost;
+    bool told_lost;
+    uint32_t scopes_count;
+    uint32_t links_count;
+    struct redis_scope *scopes;
+    struct redis_link *links;
+    struct redis_flight *flights;
+    uint64_t flights_mask;
+    uint64_t flights_head;             /* the next token */
+    uint64_t flights_tail;             /* all below are acknowledged */
+    struct redis_delivered *delivered; /* by the last COUNTS */
+    size_t delivered_count;
+    size_t delivered_at;
+    struct redis_field *fields;
+    size_t fields_capacity;
+    uint64_t entry_size; /* of late, on average */
+    int64_t claim_at_ms;
+    int64_t refresh_at_ms;
+};
+
+/* The reader (redis_pull.c). */
+
+/* Asks for more where nothing, or not enough, is under way, and writes. */
+enum mb_status redis_pull_ask(struct mb_source *source, struct redis_link *link,
+                              struct mb_error *err);
+/* Hands out what has come. */
+enum mb_status redis_pull_link(struct mb_source *source, struct redis_link *link,
+                               struct mb_batch *batch, struct mb_error *err);
+/* How many entries one request may bring. */
+uint64_t redis_pull_count(const struct mb_source *source);
+
+/* The commands (redis_commands.c). */
+
+enum mb_status redis_commands_ack(struct mb_source *source, const struct mb_ack *acks, size_t count,
+                                  struct mb_error *err);
+/* An entry that is gone: acknowledged, so that it does not come back. */
+void redis_commands_forget(struct mb_source *source, struct redis_scope *scope,
+                           struct mb_position position);
+enum mb_status redis_commands_service(struct mb_source *source, struct redis_link *link,
+                                      int64_t now_ms, struct mb_error *err);
+/* Renewals and refreshes that are due. */
+void redis_commands_timers(struct mb_source *source, int64_t now_ms);
+int64_t redis_commands_deadline_ms(const struct mb_source *source);
+/* Releases the leases and waits until all answers are there, in bounded time. */
+void redis_commands_finish(struct mb_source *source, uint32_t wait_ms);
+
+/* A consumer's name (redis_consumer.c): the same after a restart, so that its history is found. */
+enum mb_status redis_consumer_name(struct mb_source *source, const struct mb_open_params *params,
+                                   struct mb_error *err);
+
+/* Groups at opening (redis_group.c). Blocking. */
+enum mb_status redis_group_prepare(struct mb_source *source, struct redis_scope *scope,
+                                   struct redis_client *client, int64_t deadline_ms,
+                                   struct mb_error *err);
+
+#endif
