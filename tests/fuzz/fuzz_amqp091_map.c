@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * AMQP 0-9-1: a delivery, or an envelope with values of any platform, is projected, encoded,
+ * AMQP 0-9-1: a delivery, or an envelope of any platform, is projected, encoded,
  * decoded and restored. What a reader sees is what project said, the sidecar gives the message
  * back, and between two brokers of this platform the bytes stay.
  */
@@ -9,7 +9,7 @@
 #include "backends/amqp091/amqp_map.h"
 
 #include <kit/sidecar.h>
-#include <kit/types.h>
+#include <tests/unit/kit/generate.h>
 
 #define WIRE_SIZE (1u << 20)
 
@@ -18,8 +18,7 @@ enum flag {
     FLAG_PERSISTENT = 2,
     FLAG_EXCHANGE = 4,
     FLAG_ROUTING_KEY = 8,
-    FLAG_TYPED = 16, /* headers are AMQP 1.0 values, else the input is a delivery's properties */
-    FLAG_NULL_BODY = 32
+    FLAG_ENVELOPE = 16 /* the input makes a message, else it is a delivery's properties */
 };
 
 static struct mb_scratch arena;
@@ -49,57 +48,6 @@ static enum mb_status decode(struct mb_slice properties, struct mb_slice body,
     return amqp_message_decode(&event, reads_stream, &arena.arena, message);
 }
 
-/* An envelope as a platform with typed headers makes it. */
-static bool build(struct mb_fuzz_input *input, unsigned flags, struct mb_message *message)
-{
-    struct mb_types_reader reader = {.data = input->at, .size = input->left};
-    struct mb_header *headers = mb_arena_alloc(&arena.arena, 64 * sizeof *headers);
-    struct mb_value value;
-    uint32_t count = 0;
-
-    if (headers == NULL)
-        return false;
-    memset(message, 0, sizeof *message);
-    message->struct_size = sizeof *message;
-    message->body = MB_SLICE_LITERAL("body");
-    while (count < 64 && mb_types_read(&reader, &arena.arena, &value) == MB_OK) {
-        struct mb_header *header = &headers[count++];
-
-        memset(header, 0, sizeof *header);
-        header->value = value;
-        header->name_type = MB_STRING;
-        header->name = MB_SLICE_LITERAL("x-name");
-        if ((value.type == MB_STRING || value.type == MB_SYMBOL) && mb_types_skip(&reader) == MB_OK)
-            header->name = value.as.bytes;
-        header->section = (uint8_t)(reader.at % 3);
-    }
-    message->headers = headers;
-    message->headers_count = count;
-    if ((flags & FLAG_NULL_BODY) != 0) {
-        message->body_kind = MB_BODY_NULL;
-        message->body = MB_SLICE_NULL;
-    } else if (count > 0 && (count & 1) != 0) {
-        message->body_kind = MB_BODY_VALUE;
-        message->body_value = headers[0].value;
-        message->body = MB_SLICE_NULL;
-    }
-    message->present = (uint32_t)(reader.at * 2654435761u) & 0xfffff;
-    message->present &= ~(uint32_t)(MB_HAS_EXCHANGE | MB_HAS_ROUTING_KEY);
-    message->key = MB_SLICE_LITERAL("k\xff");
-    message->group_id = MB_SLICE_LITERAL("group");
-    message->group_sequence = (uint32_t)reader.at * 0x10000001u;
-    message->message_id.kind = (uint8_t)(reader.at % 4);
-    message->message_id.bytes = MB_SLICE_LITERAL("0123456789abcdef");
-    message->correlation_id.kind = (uint8_t)(reader.at / 4 % 4);
-    message->correlation_id.bytes = message->message_id.bytes;
-    message->correlation_id.number = reader.at;
-    message->timestamp_ms = (int64_t)reader.at * 1500 - 3000;
-    message->content_type = message->content_encoding = message->subject = message->to =
-        message->reply_to = message->reply_to_group_id = message->user_id = message->app_id =
-            MB_SLICE_LITERAL("shop");
-    return true;
-}
-
 static void cross(const struct mb_message *message, const struct mb_outgoing *item,
                   struct amqp_encoding *encoding)
 {
@@ -114,6 +62,8 @@ static void cross(const struct mb_message *message, const struct mb_outgoing *it
 
     if (amqp_project(encoding, item, message, &scratch, &natural, &err) != MB_OK)
         return;
+    if (natural.routing_key.size > AMQP_SHORTSTR_MAX)
+        return; /* the sink refuses it */
     natural.sidecar = MB_SLICE_NULL;
     mb_text_clear(&sidecar);
     MB_FUZZ_CHECK(mb_sidecar_write(message, &natural, 1u << 20, &sidecar, &lost) == MB_OK);
@@ -130,24 +80,6 @@ static void cross(const struct mb_message *message, const struct mb_outgoing *it
     MB_FUZZ_CHECK(mb_message_difference(&back, &natural) == 0);
     MB_FUZZ_CHECK(mb_sidecar_restore(&back, &arena.arena, &restored, &malformed) == MB_OK);
     MB_FUZZ_CHECK(!malformed);
-    if (mb_message_difference(&restored, message)) {
-        const struct mb_message *all[3] = {message, &natural, &restored};
-        for (int a = 0; a < 3; a++) {
-            fprintf(stderr, "--\n");
-            for (unsigned i = 0; i < all[a]->headers_count; i++) {
-                const struct mb_header *h = &all[a]->headers[i];
-                mb_text_clear(&text);
-                mb_text_value(&text, &h->value, NULL);
-                fprintf(stderr, "%d %d '%.*s' t%d %.*s\n", h->section, h->name_type,
-                        (int)h->name.size, (char *)h->name.data, h->value.type, (int)text.size,
-                        text.data);
-            }
-        }
-    }
-    if (mb_message_difference(&restored, message))
-        fprintf(stderr, "DIFF %llx nat %llx\n",
-                (unsigned long long)mb_message_difference(&restored, message),
-                (unsigned long long)mb_message_difference(&natural, message));
     MB_FUZZ_CHECK(mb_message_difference(&restored, message) == 0);
 }
 
@@ -183,6 +115,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct amqp_encoding encoding = {
         .username = "shop", .persistent = (flags & FLAG_PERSISTENT) != 0, .text = &text};
     struct mb_outgoing item = {0};
+    struct generator generator;
     struct mb_message message;
 
     if (arena.arena.more == NULL) {
@@ -197,9 +130,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         item.names[AMQP_NAME_QUEUE] = MB_SLICE_LITERAL("queue");
     if ((flags & FLAG_EXCHANGE) != 0 && (flags & FLAG_ROUTING_KEY) != 0)
         item.names[AMQP_NAME_ROUTING_KEY] = MB_SLICE_LITERAL("fixed");
-    if ((flags & FLAG_TYPED) != 0) {
-        if (build(&input, flags, &message))
-            cross(&message, &item, &encoding);
+    if ((flags & FLAG_ENVELOPE) != 0) {
+        generator_bytes(&generator, input.at, input.left, &arena);
+        generate_message(&generator, &message);
+        cross(&message, &item, &encoding);
         return 0;
     }
     if (decode((struct mb_slice){input.at, input.left}, (struct mb_slice){input.at, 0},
@@ -216,30 +150,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 /* ---- seeds -------------------------------------------------------------------------------- */
 
-static size_t seed_typed(uint8_t *data, size_t size)
+static size_t seed_envelope(uint8_t *data, size_t size)
 {
-    static const struct mb_value list[] = {{.type = MB_U64, .as.u = UINT64_MAX},
-                                           {.type = MB_F64, .as.f64 = 1.5}};
-    const struct mb_value values[] = {
-        {.type = MB_STRING, .as.bytes = MB_SLICE_LITERAL("x-message-id")},
-        {.type = MB_BINARY, .as.bytes = MB_SLICE_LITERAL("\0\xff")},
-        {.type = MB_SYMBOL, .as.bytes = MB_SLICE_LITERAL("JMSXGroupID")},
-        {.type = MB_UUID, .as.bytes = MB_SLICE_LITERAL("0123456789abcdef")},
-        {.type = MB_LIST, .as.items = {list, 2, 0}},
-        {.type = MB_TIMESTAMP_MS, .as.i = 1700000000123},
-    };
-    struct mb_text out = {.max_size = 4096};
-
-    for (size_t i = 0; i < sizeof values / sizeof values[0]; i++)
-        mb_types_write(&out, &values[i]);
-    data[0] = FLAG_TYPED;
+    for (size_t i = 0; i < size; i++)
+        data[i] = (uint8_t)(i * i * 37 + i / 3);
+    data[0] = FLAG_ENVELOPE;
     data[1] = 0;
-    if (out.size + 2 > size)
-        out.size = size - 2;
-    memcpy(data + 2, out.data, out.size);
-    size = out.size + 2;
-    mb_text_release(&out);
-    return size;
+    return size < 400 ? size : 400;
 }
 
 static size_t seed_delivery(uint8_t *data, size_t size)
@@ -284,7 +201,7 @@ size_t mb_fuzz_seed(size_t index, uint8_t *data, size_t size)
         memcpy(data, small, sizeof small);
         return sizeof small;
     }
-    written = index % 2 == 0 ? seed_delivery(data, size) : seed_typed(data, size);
+    written = index % 2 == 0 ? seed_delivery(data, size) : seed_envelope(data, size);
     data[0] |= (uint8_t)(index / 2 * FLAG_EXCHANGE);
     if (index == 6)
         data[0] |= FLAG_STREAM | FLAG_PERSISTENT;
