@@ -133,6 +133,7 @@ struct amqp10_client {
     const struct mb_host *host;
     pn_connection_driver_t driver;
     bool has_driver;
+    pn_session_t *first; /* began with the connection; taken by the first who wants one */
     int fd;
     void *tls;        /* SSL *; NULL without TLS */
     void *tls_domain; /* SSL_CTX * */
@@ -188,7 +189,13 @@ enum mb_status amqp10_client_await(struct amqp10_client *client, int64_t deadlin
 enum mb_status amqp10_client_gone(const struct amqp10_client *client, struct mb_error *err);
 /* Notes a failure of our own. */
 void amqp10_client_fail(struct amqp10_client *client, const char *reason, const char *text);
+/* Begins a session. capacity: bytes that may wait in it. NULL: out of memory. Sessions are used
+ * again rather than ended: proton gives the channel of one that has ended to the next that begins,
+ * and RabbitMQ 4.0 may lose that one, as it clears the channel later than it answers. */
 pn_session_t *amqp10_client_session(struct amqp10_client *client, size_t capacity);
+/* In place of one that the broker ended (or NULL), and on another channel. */
+pn_session_t *amqp10_client_session_instead(struct amqp10_client *client, pn_session_t *session,
+                                            size_t capacity);
 
 /* A condition that the broker gave becomes status, cause and reason; "what" begins the text. Notes
  * a redirect in the client. */

@@ -373,15 +373,32 @@ enum mb_status amqp10_client_await(struct amqp10_client *client, int64_t deadlin
 
 pn_session_t *amqp10_client_session(struct amqp10_client *client, size_t capacity)
 {
-    pn_session_t *session = pn_session(client->driver.connection);
+    pn_session_t *session = client->first;
 
-    if (session == NULL)
-        return NULL;
-    if (capacity < AMQP10_FRAME_MAX)
-        capacity = AMQP10_FRAME_MAX;
-    pn_session_set_incoming_capacity(session, capacity);
-    pn_session_open(session);
+    client->first = NULL;
+    if (session == NULL || (pn_session_state(session) & PN_REMOTE_CLOSED)) {
+        session = pn_session(client->driver.connection);
+        if (session == NULL)
+            return NULL;
+        pn_session_open(session);
+    }
+    pn_session_set_incoming_capacity(session,
+                                     capacity < AMQP10_FRAME_MAX ? AMQP10_FRAME_MAX : capacity);
     return session;
+}
+
+pn_session_t *amqp10_client_session_instead(struct amqp10_client *client, pn_session_t *session,
+                                            size_t capacity)
+{
+    pn_session_t *next = amqp10_client_session(client, capacity);
+
+    /* Proton writes what begins before what ends, so the two have different channels. */
+    if (session != NULL) {
+        pn_session_set_context(session, NULL);
+        pn_session_close(session);
+        pn_session_free(session);
+    }
+    return next;
 }
 
 static bool sessions_ended(struct amqp10_client *client)

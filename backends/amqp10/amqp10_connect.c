@@ -18,6 +18,7 @@
 
 #define PORT_PLAIN       5672
 #define PORT_TLS         5671
+#define FIRST_CAPACITY   ((size_t)16 << 20)
 #define SESSIONS_MAX     1024u
 #define CLOSE_REFUSED_MS 500u
 
@@ -343,10 +344,9 @@ static enum mb_status open_connection(struct amqp10_client *client, int64_t dead
     pn_session_t *probe;
 
     pn_connection_open(connection);
-    probe = pn_session(connection);
+    probe = amqp10_client_session(client, FIRST_CAPACITY);
     if (probe == NULL)
         return mb_error_set(err, MB_NO_MEMORY, MB_CAUSE_CONNECTION, "memory", "out of memory");
-    pn_session_open(probe);
     for (;;) {
         enum mb_status status;
 
@@ -362,8 +362,7 @@ static enum mb_status open_connection(struct amqp10_client *client, int64_t dead
         if (status != MB_OK)
             return status;
     }
-    pn_session_close(probe);
-    pn_session_free(probe);
+    client->first = probe;
     learn_peer(client);
     return MB_OK;
 }

@@ -6,7 +6,8 @@
 #include "amqp10_sink.h"
 
 /* A sender needs no room for input; this is the least that proton takes. */
-#define SESSION_CAPACITY ((size_t)AMQP10_FRAME_MAX * 4)
+#define SESSION_CAPACITY  ((size_t)AMQP10_FRAME_MAX * 4)
+#define ATTACH_TIMEOUT_MS 10000
 /* So long a refusal answers for further messages. */
 #define REFUSED_KEEP_MS 1000
 
@@ -39,7 +40,10 @@ static bool start(struct mb_sink *sink, struct sender *sender, const char *addre
     if (spec.address == NULL)
         spec.capabilities.count = 0;
     sender->state = AMQP10_LINK_PENDING;
-    sender->session = amqp10_client_session(sink->client, SESSION_CAPACITY);
+    sender->started_ms = amqp10_now_ms(sink->host);
+    if (sender->session == NULL || (pn_session_state(sender->session) & PN_REMOTE_CLOSED))
+        sender->session =
+            amqp10_client_session_instead(sink->client, sender->session, SESSION_CAPACITY);
     sender->link =
         sender->session != NULL ? amqp10_link_attach(sink->client, sender->session, &spec) : NULL;
     if (sender->link == NULL) {
@@ -67,20 +71,23 @@ enum mb_status amqp10_senders_open_fixed(struct mb_sink *sink, const char *addre
     return status;
 }
 
+/* Its session stays, for the next address in this place. */
 static void end(struct mb_sink *sink, struct sender *sender)
 {
+    pn_session_t *session = sender->session;
+
     if (sender->link != NULL) {
         pn_link_set_context(sender->link, NULL);
-        pn_session_set_context(sender->session, NULL);
         pn_link_close(sender->link);
-        pn_session_close(sender->session);
         pn_link_free(sender->link);
-        pn_session_free(sender->session);
     }
+    if (session != NULL)
+        pn_session_set_context(session, NULL);
     sink->host->release(sink->host->context, sender->address);
     if (sink->last == sender)
         sink->last = NULL;
     memset(sender, 0, sizeof *sender);
+    sender->session = session;
 }
 
 /* A place for one more: an unused one, else that of the link that was idle for the longest. */
@@ -88,6 +95,10 @@ static struct sender *make_room(struct mb_sink *sink)
 {
     struct sender *oldest = NULL;
 
+    for (uint32_t i = 0; i < sink->senders_count; i++) {
+        if (sink->senders[i].address == NULL)
+            return &sink->senders[i];
+    }
     if (sink->senders_count < sink->senders_max)
         return &sink->senders[sink->senders_count++];
     for (uint32_t i = 0; i < sink->senders_max; i++) {
@@ -160,6 +171,9 @@ struct sender *amqp10_senders_find(struct mb_sink *sink, const struct mb_outgoin
         if (sender == NULL)
             return NULL;
     }
+    if (sender->state == AMQP10_LINK_PENDING &&
+        amqp10_now_ms(sink->host) - sender->started_ms >= ATTACH_TIMEOUT_MS)
+        amqp10_client_fail(sink->client, "timeout", "the broker did not answer an attach in time");
     sender->used = ++sink->clock;
     sink->last = sender;
     return sender;

@@ -37,6 +37,7 @@ struct sender {
     pn_link_t *link;
     enum amqp10_link_state state;
     struct mb_error refusal;
+    int64_t started_ms;
     int64_t refused_ms; /* when: it is tried again later */
     uint32_t unsettled;
     uint64_t used; /* when, as a count: the smallest is the one to give up */

@@ -1,0 +1,382 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Questions to a broker's management node: one request message, one answer. RabbitMQ 4 speaks HTTP
+ * in AMQP there (methods, paths and status codes as properties, over a pair of links of one name);
+ * Artemis takes operations as application properties and answers JSON.
+ */
+#include "amqp10_manage.h"
+
+#include <proton/codec.h>
+#include <proton/delivery.h>
+#include <proton/terminus.h>
+#include <stdlib.h>
+
+#define ANSWER_MAX ((size_t)1 << 20)
+#define LINK_NAME  "mbridge-management"
+#define ANSWERS    "$me"
+
+static void say_paired(pn_link_t *link)
+{
+    pn_data_t *properties = pn_link_properties(link);
+
+    pn_data_put_map(properties);
+    pn_data_enter(properties);
+    pn_data_put_symbol(properties, pn_bytes(6, "paired"));
+    pn_data_put_bool(properties, true);
+    pn_data_exit(properties);
+    pn_link_set_snd_settle_mode(link, PN_SND_SETTLED);
+}
+
+static enum mb_status make_links(struct amqp10_management *management, const char *node,
+                                 struct mb_error *err)
+{
+    management->session = amqp10_client_session(management->client, ANSWER_MAX);
+    if (management->session != NULL) {
+        management->sender = pn_sender(management->session, LINK_NAME);
+        management->receiver =
+            pn_receiver(management->session, management->paired ? LINK_NAME : LINK_NAME "-answers");
+    }
+    if (management->sender == NULL || management->receiver == NULL)
+        return mb_error_set(err, MB_NO_MEMORY, MB_CAUSE_CONNECTION, "memory", "out of memory");
+    pn_terminus_set_address(pn_link_target(management->sender), node);
+    pn_terminus_set_address(pn_link_source(management->sender), ANSWERS);
+    if (management->paired) {
+        pn_terminus_set_address(pn_link_source(management->receiver), node);
+        pn_terminus_set_address(pn_link_target(management->receiver), ANSWERS);
+        say_paired(management->sender);
+        say_paired(management->receiver);
+    } else {
+        pn_terminus_set_type(pn_link_source(management->receiver), PN_SOURCE);
+        pn_terminus_set_dynamic(pn_link_source(management->receiver), true);
+    }
+    pn_link_open(management->sender);
+    pn_link_open(management->receiver);
+    return MB_OK;
+}
+
+static enum mb_status open_links(struct amqp10_management *management, const char *node,
+                                 int64_t deadline_ms, struct mb_error *err)
+{
+    char what[160];
+    enum mb_status status;
+
+    if (management->session != NULL)
+        return MB_OK;
+    snprintf(what, sizeof what, "management node \"%.100s\"", node);
+    status = make_links(management, node, err);
+    if (status == MB_OK)
+        status = amqp10_link_await(management->client, management->sender, what, deadline_ms, err);
+    if (status == MB_OK)
+        status =
+            amqp10_link_await(management->client, management->receiver, what, deadline_ms, err);
+    return status;
+}
+
+/* Waits for something to come; MB_OK says no more than that. */
+static enum mb_status await(struct amqp10_management *management, int64_t deadline_ms,
+                            struct mb_error *err)
+{
+    struct amqp10_client *client = management->client;
+    enum mb_status status = amqp10_client_await(client, deadline_ms, err);
+
+    while (amqp10_client_event(client) != NULL)
+        continue;
+    if (client->failed)
+        return amqp10_client_gone(client, err);
+    if (status == MB_OK && (amqp10_link_look(client, management->sender, "management node", err) ==
+                                AMQP10_LINK_REFUSED ||
+                            amqp10_link_look(client, management->receiver, "management node",
+                                             err) == AMQP10_LINK_REFUSED))
+        return err->status;
+    return status;
+}
+
+static enum mb_status send_request(struct amqp10_management *management, pn_message_t *request,
+                                   int64_t deadline_ms, struct mb_error *err)
+{
+    const char *reply_to =
+        management->paired ? ANSWERS
+                           : pn_terminus_get_address(pn_link_remote_source(management->receiver));
+    pn_delivery_t *delivery;
+
+    if (reply_to == NULL)
+        return mb_error_set(err, MB_UNSUPPORTED, MB_CAUSE_DESTINATION, "management",
+                            "%s: the broker gives no address for answers",
+                            management->client->name);
+    while (pn_link_credit(management->sender) <= 0) {
+        enum mb_status status = await(management, deadline_ms, err);
+
+        if (status != MB_OK)
+            return status;
+    }
+    pn_message_set_reply_to(request, reply_to);
+    pn_link_flow(management->receiver, 1);
+    delivery = pn_delivery(management->sender, pn_dtag("1", 1));
+    if (delivery == NULL || pn_message_send(request, management->sender, NULL) < 0)
+        return mb_error_set(err, MB_NO_MEMORY, MB_CAUSE_CONNECTION, "memory", "out of memory");
+    pn_delivery_settle(delivery);
+    return MB_OK;
+}
+
+static enum mb_status take_answer(struct amqp10_management *management, pn_delivery_t *delivery,
+                                  pn_message_t *answer, struct mb_error *err)
+{
+    const struct mb_host *host = management->client->host;
+    size_t size = pn_delivery_pending(delivery);
+    char *bytes = size <= ANSWER_MAX ? host->alloc(host->context, size + 1) : NULL;
+    bool read = bytes != NULL && pn_link_recv(management->receiver, bytes, size) == (ssize_t)size &&
+                pn_message_decode(answer, bytes, size) == 0;
+
+    host->release(host->context, bytes);
+    pn_link_advance(management->receiver);
+    pn_delivery_update(delivery, PN_ACCEPTED);
+    pn_delivery_settle(delivery);
+    if (read)
+        return MB_OK;
+    return mb_error_set(err, MB_UNSUPPORTED, MB_CAUSE_DESTINATION, "management",
+                        "%s: the management node's answer cannot be read",
+                        management->client->name);
+}
+
+static enum mb_status ask(struct amqp10_management *management, const char *node,
+                          int64_t deadline_ms, pn_message_t *request, pn_message_t *answer,
+                          struct mb_error *err)
+{
+    pn_delivery_t *delivery = NULL;
+    enum mb_status status;
+
+    if (management->refused)
+        return mb_error_set(err, MB_UNSUPPORTED, MB_CAUSE_DESTINATION, "management",
+                            "%s: the management node does not answer us", management->client->name);
+    status = open_links(management, node, deadline_ms, err);
+    if (status == MB_OK)
+        status = send_request(management, request, deadline_ms, err);
+    while (status == MB_OK && ((delivery = pn_link_current(management->receiver)) == NULL ||
+                               pn_delivery_partial(delivery)))
+        status = await(management, deadline_ms, err);
+    if (status == MB_OK)
+        status = take_answer(management, delivery, answer, err);
+    management->refused = status != MB_OK;
+    return status;
+}
+
+static void put_text(pn_data_t *data, const char *text)
+{
+    pn_data_put_string(data, pn_bytes(strlen(text), text));
+}
+
+/* RabbitMQ. */
+
+/* {durable: true, exclusive: false, auto_delete: false, arguments: {…}} */
+static void put_queue(pn_data_t *body, const struct mb_pair *arguments, size_t count)
+{
+    static const struct {
+        const char *name;
+        bool value;
+    } flags[] = {{"durable", true}, {"exclusive", false}, {"auto_delete", false}};
+
+    pn_data_put_map(body);
+    pn_data_enter(body);
+    for (size_t i = 0; i < sizeof flags / sizeof flags[0]; i++) {
+        put_text(body, flags[i].name);
+        pn_data_put_bool(body, flags[i].value);
+    }
+    put_text(body, "arguments");
+    pn_data_put_map(body);
+    pn_data_enter(body);
+    for (size_t i = 0; i < count; i++) {
+        char *rest;
+        long long number = strtoll(arguments[i].value, &rest, 10);
+
+        put_text(body, arguments[i].name);
+        if (arguments[i].value[0] != '\0' && *rest == '\0')
+            pn_data_put_long(body, number);
+        else if (strcmp(arguments[i].value, "true") == 0 ||
+                 strcmp(arguments[i].value, "false") == 0)
+            pn_data_put_bool(body, arguments[i].value[0] == 't');
+        else
+            put_text(body, arguments[i].value);
+    }
+    pn_data_exit(body);
+    pn_data_exit(body);
+}
+
+/* A number of the map in the answer's body; -1: it has none of that name. */
+static int64_t number_of(pn_data_t *body, const char *name)
+{
+    int64_t number = -1;
+
+    pn_data_rewind(body);
+    if (!pn_data_next(body) || pn_data_type(body) != PN_MAP || !pn_data_enter(body))
+        return -1;
+    while (pn_data_next(body)) {
+        pn_bytes_t key = pn_data_get_bytes(body);
+        bool found = mb_slice_equal((struct mb_slice){key.start, key.size}, mb_slice_text(name));
+
+        if (!pn_data_next(body))
+            break;
+        if (!found)
+            continue;
+        if (pn_data_type(body) == PN_ULONG && pn_data_get_ulong(body) <= INT64_MAX)
+            number = (int64_t)pn_data_get_ulong(body);
+        else if (pn_data_type(body) == PN_LONG)
+            number = pn_data_get_long(body);
+        else if (pn_data_type(body) == PN_UINT)
+            number = pn_data_get_uint(body);
+        else if (pn_data_type(body) == PN_INT)
+            number = pn_data_get_int(body);
+    }
+    return number;
+}
+
+static enum mb_status status_error(const struct amqp10_client *client, const char *path, int code,
+                                   pn_message_t *answer, struct mb_error *err)
+{
+    pn_data_t *body = pn_message_body(answer);
+    char text[240] = "";
+
+    pn_data_rewind(body);
+    if (pn_data_next(body) && pn_data_type(body) == PN_STRING) {
+        pn_bytes_t bytes = pn_data_get_bytes(body);
+        char whole[240];
+
+        snprintf(whole, sizeof whole, "%.*s", (int)bytes.size, bytes.start);
+        amqp10_text_of(text, sizeof text, whole);
+    }
+    return mb_error_set(err,
+                        code == 404                  ? MB_NOT_FOUND
+                        : code == 401 || code == 403 ? MB_DENIED
+                                                     : MB_DISCONNECTED,
+                        MB_CAUSE_DESTINATION,
+                        code == 404                  ? "missing"
+                        : code == 401 || code == 403 ? "forbidden"
+                        : code == 409                ? "precondition"
+                                                     : "refused",
+                        "%s: \"%.120s\": the management node says %d %s", client->name, path, code,
+                        text);
+}
+
+static enum mb_status ask_rabbit(struct amqp10_management *management, const char *method,
+                                 const char *path, const struct mb_pair *arguments, size_t count,
+                                 int64_t deadline_ms, int64_t *ret_messages, struct mb_error *err)
+{
+    pn_message_t *request = pn_message();
+    pn_message_t *answer = pn_message();
+    enum mb_status status;
+    const char *subject;
+    int code;
+
+    if (request == NULL || answer == NULL) {
+        status = mb_error_set(err, MB_NO_MEMORY, MB_CAUSE_CONNECTION, "memory", "out of memory");
+        goto out;
+    }
+    pn_message_set_id(request, (pn_msgid_t){.type = PN_STRING, .u.as_bytes = pn_bytes(1, "1")});
+    pn_message_set_subject(request, method);
+    pn_message_set_address(request, path);
+    if (strcmp(method, "PUT") == 0)
+        put_queue(pn_message_body(request), arguments, count);
+    else
+        pn_data_put_null(pn_message_body(request));
+    management->paired = true;
+    status = ask(management, "/management", deadline_ms, request, answer, err);
+    if (status != MB_OK)
+        goto out;
+    subject = pn_message_get_subject(answer);
+    code = subject != NULL ? atoi(subject) : 0;
+    if (code / 100 != 2)
+        status = status_error(management->client, path, code, answer, err);
+    else
+        *ret_messages = number_of(pn_message_body(answer), "message_count");
+out:
+    pn_message_free(request);
+    pn_message_free(answer);
+    return status;
+}
+
+enum mb_status amqp10_rabbit_look(struct amqp10_management *management, const char *address,
+                                  int64_t deadline_ms, int64_t *ret_messages, struct mb_error *err)
+{
+    return ask_rabbit(management, "GET", address, NULL, 0, deadline_ms, ret_messages, err);
+}
+
+enum mb_status amqp10_rabbit_declare(struct amqp10_management *management, const char *address,
+                                     const struct mb_pair *arguments, size_t count,
+                                     int64_t deadline_ms, struct mb_error *err)
+{
+    int64_t messages;
+
+    return ask_rabbit(management, "PUT", address, arguments, count, deadline_ms, &messages, err);
+}
+
+/* Artemis. */
+
+static bool answer_says(pn_message_t *answer, const char *name)
+{
+    pn_data_t *properties = pn_message_properties(answer);
+    bool value = false;
+
+    pn_data_rewind(properties);
+    if (!pn_data_next(properties) || pn_data_type(properties) != PN_MAP ||
+        !pn_data_enter(properties))
+        return false;
+    while (pn_data_next(properties)) {
+        pn_bytes_t key = pn_data_get_bytes(properties);
+        bool found = mb_slice_equal((struct mb_slice){key.start, key.size}, mb_slice_text(name));
+
+        if (!pn_data_next(properties))
+            break;
+        if (found && pn_data_type(properties) == PN_BOOL)
+            value = pn_data_get_bool(properties);
+    }
+    return value;
+}
+
+enum mb_status amqp10_artemis_look(struct amqp10_management *management, const char *kind,
+                                   const char *name, const char *attribute, int64_t deadline_ms,
+                                   int64_t *ret_number, struct mb_error *err)
+{
+    pn_message_t *request = pn_message();
+    pn_message_t *answer = pn_message();
+    enum mb_status status;
+    pn_data_t *data;
+    char resource[AMQP10_NAME_MAX];
+    char text[64] = "";
+
+    *ret_number = -1;
+    snprintf(resource, sizeof resource, "%s.%s", kind, name);
+    if (request == NULL || answer == NULL) {
+        status = mb_error_set(err, MB_NO_MEMORY, MB_CAUSE_CONNECTION, "memory", "out of memory");
+        goto out;
+    }
+    data = pn_message_properties(request);
+    pn_data_put_map(data);
+    pn_data_enter(data);
+    put_text(data, "_AMQ_ResourceName");
+    put_text(data, resource);
+    put_text(data, "_AMQ_Attribute");
+    put_text(data, attribute);
+    pn_data_exit(data);
+    put_text(pn_message_body(request), "[]");
+    status = ask(management, "activemq.management", deadline_ms, request, answer, err);
+    if (status != MB_OK)
+        goto out;
+    if (!answer_says(answer, "_AMQ_OperationSucceeded")) {
+        status =
+            mb_error_set(err, MB_NOT_FOUND, MB_CAUSE_DESTINATION, "missing",
+                         "%s: there is no %s \"%.200s\"", management->client->name, kind, name);
+        goto out;
+    }
+    data = pn_message_body(answer);
+    pn_data_rewind(data);
+    if (pn_data_next(data) && pn_data_type(data) == PN_STRING) {
+        pn_bytes_t bytes = pn_data_get_bytes(data);
+
+        snprintf(text, sizeof text, "%.*s", (int)bytes.size, bytes.start);
+        if (text[0] == '[' && text[1] >= '0' && text[1] <= '9')
+            *ret_number = strtoll(text + 1, NULL, 10);
+    }
+out:
+    pn_message_free(request);
+    pn_message_free(answer);
+    return status;
+}
