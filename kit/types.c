@@ -68,13 +68,26 @@ static enum mb_status read_value(struct scan *scan, unsigned depth, struct mb_va
 static enum mb_status read_array(struct scan *scan, uint32_t count, unsigned depth,
                                  struct mb_value *ret_value);
 
+static uint32_t load_u32(const unsigned char *at)
+{
+    return (uint32_t)at[0] << 24 | (uint32_t)at[1] << 16 | (uint32_t)at[2] << 8 | at[3];
+}
+
+/* width: as numbers have them. */
 static uint64_t load(const unsigned char *at, size_t width)
 {
-    uint64_t number = 0;
-
-    for (size_t i = 0; i < width; i++)
-        number = number << 8 | at[i];
-    return number;
+    switch (width) {
+    case 0:
+        return 0;
+    case 1:
+        return at[0];
+    case 2:
+        return (uint64_t)at[0] << 8 | at[1];
+    case 4:
+        return load_u32(at);
+    default:
+        return (uint64_t)load_u32(at) << 32 | load_u32(at + 4);
+    }
 }
 
 static int64_t load_signed(const unsigned char *at, size_t width)
@@ -523,6 +536,27 @@ static enum mb_status read_array(struct scan *scan, uint32_t count, unsigned dep
     return MB_OK;
 }
 
+/* Most values of most messages are short text. false: this one is not, or is malformed. */
+static bool read_short_bytes(struct mb_types_reader *reader, bool check_text,
+                             struct mb_value *ret_value)
+{
+    const unsigned char *at = reader->data + reader->at;
+    size_t room = reader->size - reader->at;
+    struct mb_value value;
+
+    if (room < 2 || at[0] >> 4 != MB_CODE_BINARY8 >> 4 || room - 2 < at[1])
+        return false;
+    value.type = type_of_code[at[0]];
+    value.as.bytes = (struct mb_slice){at + 2, at[1]};
+    if (value.type == MB_NULL)
+        return false;
+    if (value.type == MB_STRING && check_text && !mb_utf8_valid(value.as.bytes))
+        value.type = MB_BINARY;
+    *ret_value = value;
+    reader->at += 2 + value.as.bytes.size;
+    return true;
+}
+
 enum mb_status mb_types_read(struct mb_types_reader *reader, struct mb_arena *arena,
                              struct mb_value *ret_value)
 {
@@ -531,6 +565,8 @@ enum mb_status mb_types_read(struct mb_types_reader *reader, struct mb_arena *ar
 
     if (reader->at >= reader->size)
         return MB_REJECTED;
+    if (read_short_bytes(reader, arena != NULL, ret_value))
+        return MB_OK;
     scan.at = reader->data + reader->at;
     scan.end = reader->data + reader->size;
     scan.arena = arena;
