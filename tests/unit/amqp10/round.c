@@ -146,7 +146,8 @@ const char *amqp10_round(struct generator *generator)
         return "what is read back is the natural message";
     if (!same_carriers(&read, &carried))
         return "carriers arrive";
-    if (mb_sidecar_restore(&read, &generator->scratch->arena, &restored, &malformed) != MB_OK || malformed)
+    if (mb_sidecar_restore(&read, &generator->scratch->arena, &restored, &malformed) != MB_OK ||
+        malformed)
         return "the sidecar is well-formed";
     if (mb_message_difference(&restored, &message) != 0)
         return "the sidecar gives the message back";
