@@ -51,3 +51,26 @@ def test_amqp091_queue(rabbit):
               *each("--sink", "queue={stream}"),
               "--bad-endpoint", "uri=amqp://guest:wrong@127.0.0.1:1/%2F",
               "--carries", "headers,typed-headers,properties,redelivered")
+
+
+def run_amqp10(uri, prefix, *arguments, carries="headers"):
+    run_suite("amqp10", *WAITS,
+              *each("--endpoint", f"uri={uri}"),
+              *each("--source", f"address={prefix}{{stream}}"),
+              *each("--sink", f"address={prefix}{{stream}}"),
+              "--bad-endpoint", "uri=amqp://guest:wrong@127.0.0.1:1",
+              "--carries", carries, *arguments)
+
+
+def test_amqp10_artemis(artemis):
+    run_amqp10(artemis.uri, "")
+
+
+def test_amqp10_rabbitmq3(rabbit):
+    run_amqp10(rabbit.amqp10_uri, "/queue/")
+
+
+def test_amqp10_rabbitmq4(brokers):
+    # It adds annotations, so that headers are not what was sent.
+    broker = brokers.rabbit("trixie", release="trixie")
+    run_amqp10(broker.amqp10_uri, "/queues/", carries="redelivered")
