@@ -27,6 +27,8 @@ AMQP10_LOCAL_ANNOTATIONS = ("x-exchange", "x-routing-key", "x-opt-rabbitmq-recei
 CARRIERS = ("mbridge.meta", "mbridge.path", "mbridge.id", "x-opt-mbridge-meta",
             "x-opt-mbridge-path", "x-opt-mbridge-id", "_mbridge", "_mbridge.path", "_mbridge.id")
 
+PAIRS = ("headers", "fields", "application-properties", "message-annotations", "footer")
+
 
 def _hex(data):
     return None if data is None else bytes(data).hex()
@@ -105,12 +107,43 @@ def plain(platform, message):
             "redis": _plain_redis}[platform](message)
 
 
+# Broker and bridge count them down.
+AGING = ("header.ttl", "properties.expiration")
+AGE_MAX_MS = 900_000
+
+
+def _is_pairs(value):
+    return isinstance(value, list) and value and all(
+        isinstance(pair, list) and len(pair) == 2 and not isinstance(pair[0], int)
+        for pair in value)
+
+
+def _by_name(pairs):
+    held = {}
+    for name, value in pairs or []:
+        held.setdefault(json.dumps(name), []).append(value)
+    return held
+
+
+def _only_aged(path, expected, found):
+    if path not in AGING or expected is None or found is None:
+        return False
+    before, after = (int(value[1] if isinstance(value, list) else value)
+                     for value in (expected, found))
+    return 0 <= before - after <= AGE_MAX_MS
+
+
 def differences(expected, found, path=""):
-    """Where two normal forms differ: [(path, expected, found), …]."""
+    """Where two normal forms differ: [(path, expected, found), …]; maps entry by entry."""
     if isinstance(expected, dict) and isinstance(found, dict):
         names = [*expected, *(name for name in found if name not in expected)]
         return [difference for name in names for difference in differences(
             expected.get(name), found.get(name), f"{path}.{name}" if path else name)]
-    if json.dumps(expected) == json.dumps(found):
+    if json.dumps(expected) == json.dumps(found) or _only_aged(path, expected, found):
         return []
+    if path in PAIRS and (_is_pairs(expected) or _is_pairs(found)):
+        one, other = _by_name(expected), _by_name(found)
+        entries = [(f"{path}[{json.loads(name)}]", one.get(name), other.get(name))
+                   for name in {**one, **other} if one.get(name) != other.get(name)]
+        return entries or [(f"{path} (order)", expected, found)]
     return [(path, expected, found)]

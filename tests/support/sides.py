@@ -10,6 +10,7 @@ A side stands for one running broker:
                         a collector take it as it is (Feeder(…, **place), Collector(…, **place))
     source(place)       the members of `from` that name it, without `endpoint`
     sink(place)         the same for `to`
+    mirror(place)       the same for a sink that keeps what a plain one decides by itself
     put(place, messages), take(place, number, seconds)
                         messages in the platform's normal form (support/corpus.py), each confirmed
 
@@ -41,7 +42,7 @@ class KafkaSide:
     def source(self, place):
         return {"topic": place["topic"]}
 
-    sink = source
+    sink = mirror = source
 
     def put(self, place, messages):
         produce(place["bootstrap"], place["topic"],
@@ -70,6 +71,10 @@ class RabbitSide:
         return {"queue": place["queue"]}
 
     sink = source
+
+    def mirror(self, place):
+        """Keeps the routing key."""
+        return {"exchange": place["exchange"]}
 
     def put(self, place, messages):
         with rabbit_channel(place["uri"]) as channel:
@@ -118,7 +123,7 @@ class Amqp10Side:
     def source(self, place):
         return {"address": place["address"]}
 
-    sink = source
+    sink = mirror = source
 
     def put(self, place, messages):
         send_all(place, [normal.to_amqp10(message) for message in messages])
