@@ -10,7 +10,7 @@ from support.clients import create_topic, declare_queue, produce, publish, read_
 
 EACH, KEYS = 1_000, 10
 ORIGINS = {"shop/shop.orders": "kafka", "rabbit/mbridge.collector.all-events": "rabbit",
-           "mq/queue://EVENTS": "activemq", "cache/events:web": "redis"}
+           "mq/EVENTS": "activemq", "cache/events:web": "redis"}
 
 
 def body(platform, number):
@@ -38,7 +38,7 @@ def play(stage, each=EACH):
     produce(kafka.bootstrap, "shop.internal.audit", [{"value": b"not for the archive"}])
     publish(rabbit.uri, "events", "orders.eu", [
         (body("rabbit", number), pika.BasicProperties(delivery_mode=2)) for number in range(each)])
-    applications.amqp10_send(artemis, "queue://EVENTS",
+    applications.amqp10_send(artemis, "EVENTS",
                         [body("activemq", number) for number in range(each)])
     for number in range(1, each):
         redis_client.xadd("events:web", {"body": body("redis", number)})

@@ -35,7 +35,7 @@ def rabbit_queue_appears(broker, queue, seconds=30):
 
 def amqp10_place(broker, address):
     return {"amqp10": f"amqp://{broker.username}:{broker.password}@127.0.0.1:{broker.port}",
-            "address": address, "capability": ""}
+            "address": address, "capability": "queue"}
 
 
 def amqp10_send(broker, address, bodies):

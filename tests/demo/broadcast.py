@@ -38,7 +38,7 @@ def play(stage, messages=MESSAGES):
     stage.stop(bridge)
     arrived = {
         "RabbitMQ queue prices": applications.rabbit_bodies(rabbit, "prices", messages),
-        "ActiveMQ queue PRICES": applications.amqp10_bodies(artemis, "queue://PRICES", messages),
+        "ActiveMQ queue PRICES": applications.amqp10_bodies(artemis, "PRICES", messages),
         "Redis stream cache:prices": applications.redis_bodies(redis, "cache:prices"),
         "Redis stream regions:prices": applications.redis_bodies(redis, "regions:prices"),
         "remote Kafka topic prices": [
