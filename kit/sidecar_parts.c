@@ -63,7 +63,8 @@ static bool field_same(const struct mb_message *a, const struct mb_message *b, u
     case MB_FIELD_ID:
         return id_same(of_a, of_b);
     case MB_FIELD_TIMESTAMP:
-        return a->timestamp_ms == b->timestamp_ms && a->timestamp_kind == b->timestamp_kind;
+        return a->timestamp_kind == b->timestamp_kind &&
+               mb_timestamp_base(a) == mb_timestamp_base(b);
     case MB_FIELD_I64:
     case MB_FIELD_U64:
         return memcmp(of_a, of_b, 8) == 0;
@@ -336,7 +337,8 @@ uint32_t mb_hash_field(const struct mb_message *message, unsigned field)
         return finish(id->kind == MB_ID_ULONG ? mix(hash, id->number)
                                               : hash_slice(hash, &id->bytes));
     case MB_FIELD_TIMESTAMP:
-        return finish(mix(mix(hash, message->timestamp_kind), (uint64_t)message->timestamp_ms));
+        return finish(
+            mix(mix(hash, message->timestamp_kind), (uint64_t)mb_timestamp_base(message)));
     case MB_FIELD_I64:
         return finish(mix(hash, (uint64_t) * (const int64_t *)at));
     case MB_FIELD_U64:

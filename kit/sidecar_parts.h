@@ -112,6 +112,13 @@ bool mb_value_same(const struct mb_value *a, const struct mb_value *b);
 /* All headers but the bridge's own, pair by pair. */
 bool mb_headers_same(const struct mb_message *a, const struct mb_message *b);
 
+/* The time that a log gives by itself is not known before it has the message: of two such times
+ * only the kind is compared, it is no witness, and no other time is a distance from it. */
+static inline int64_t mb_timestamp_base(const struct mb_message *message)
+{
+    return message->timestamp_kind == MB_TIMESTAMP_LOG_APPEND ? 0 : message->timestamp_ms;
+}
+
 /* Types are not always filled in for names: 0 is MB_STRING. */
 static inline uint8_t mb_name_type(const struct mb_header *header)
 {

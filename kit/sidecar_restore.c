@@ -361,7 +361,7 @@ static void read_field(struct mb_sidecar_reader *reader, unsigned kind, unsigned
         return;
     case MB_SIDECAR_REPLACE:
         wanted = natural_is_as_explained(reader, field);
-        mb_sidecar_get_field(reader, field, wanted, reader->natural->timestamp_ms);
+        mb_sidecar_get_field(reader, field, wanted, mb_timestamp_base(reader->natural));
         return;
     case MB_SIDECAR_ADD:
         wanted = (reader->natural->present & UINT32_C(1) << field) == 0;

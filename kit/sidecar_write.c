@@ -274,7 +274,7 @@ static void write_fields(struct mb_sidecar_writer *writer, uint32_t fields)
         } else {
             mb_sidecar_begin(writer, MB_SIDECAR_REPLACE, field);
             put_field_witness(writer, field);
-            put_field(writer, field, writer->natural->timestamp_ms);
+            put_field(writer, field, mb_timestamp_base(writer->natural));
         }
         mb_sidecar_end(writer, at, lost);
     }

@@ -156,6 +156,22 @@ static void test_bytes_of_a_timestamp(void **state)
     assert_int_equal(bytes[8], 0x01);
 }
 
+/* A log that gives its own time does so after the sidecar was written. */
+static void test_time_of_a_log(void **state)
+{
+    struct bench *bench = *state;
+
+    bench->message.present = bench->natural.present = MB_HAS_TIMESTAMP;
+    bench->message.timestamp_ms = 1700000000123;
+    bench->natural.timestamp_kind = MB_TIMESTAMP_LOG_APPEND;
+    comes_back(bench);
+    bench->natural.timestamp_ms = 1700000099999;
+    restore(bench);
+    assert_true(mb_message_difference(&bench->message, &bench->restored) == 0);
+    bench->message.timestamp_kind = MB_TIMESTAMP_LOG_APPEND;
+    assert_true(mb_message_difference(&bench->message, &bench->natural) == 0);
+}
+
 /* The hashes are part of the format: other versions, other machines. */
 static void test_bytes_do_not_change(void **state)
 {
@@ -611,6 +627,7 @@ int main(void)
         ROW(test_no_difference_no_sidecar),
         ROW(test_null_empty_and_absent),
         ROW(test_bytes_of_a_timestamp),
+        ROW(test_time_of_a_log),
         ROW(test_bytes_do_not_change),
         ROW(test_log_to_queue_is_small),
         ROW(test_type_of_a_header),
