@@ -211,6 +211,7 @@ struct list {
     const struct mb_message *message;
     struct mb_slice body_field;
     struct mb_slice carriers[CARRIERS_COUNT]; /* to write; null: as they are in the list, if so */
+    bool foreign; /* names that would be read as the bridge's own are left out */
     bool key_done;
     bool body_done;
     bool carriers_done[CARRIERS_COUNT];
@@ -266,8 +267,12 @@ static void add_pairs(struct list *list)
 
     if (!has_pairs(list->message))
         return;
-    for (uint32_t i = 0; i < pairs->as.items.count; i += 2)
-        add(list, pairs->as.items.values[i].as.bytes, pairs->as.items.values[i + 1].as.bytes);
+    for (uint32_t i = 0; i < pairs->as.items.count; i += 2) {
+        struct mb_slice name = pairs->as.items.values[i].as.bytes;
+
+        if (!list->foreign || carrier_of(name) == CARRIERS_COUNT)
+            add(list, name, pairs->as.items.values[i + 1].as.bytes);
+    }
 }
 
 static void add_carrier(struct list *list, enum carrier carrier, struct mb_slice value)
@@ -353,7 +358,6 @@ static enum mb_status list_fields(struct list *list, struct mb_arena *arena)
         add_key(list);
     if (!is_marked(message, list->body_field))
         add_body(list);
-    add_pairs(list);
     for (uint32_t i = 0; i < message->headers_count && status == MB_OK; i++) {
         const struct mb_header *header = &message->headers[i];
 
@@ -365,6 +369,8 @@ static enum mb_status list_fields(struct list *list, struct mb_arena *arena)
     add_carrier(list, CARRIER_SIDECAR, MB_SLICE_NULL);
     add_carrier(list, CARRIER_PATH, MB_SLICE_NULL);
     add_carrier(list, CARRIER_ID, MB_SLICE_NULL);
+    /* Behind the carriers: a pair of such a name is none. */
+    add_pairs(list);
     /* Redis takes no entry without a field: an empty carrier says nothing. */
     if (list->count == 0)
         add(list, MB_SLICE_LITERAL(REDIS_FIELD_SIDECAR), MB_SLICE_LITERAL(""));
@@ -442,7 +448,7 @@ enum mb_status redis_project(void *context, const struct mb_outgoing *item,
                              struct mb_message *natural, struct mb_error *err)
 {
     const struct mb_slice *body_field = context;
-    struct list list = {.message = natural, .body_field = *body_field};
+    struct list list = {.message = natural, .body_field = *body_field, .foreign = true};
     enum mb_status status = flatten(message, scratch, natural);
 
     (void)item;
@@ -458,6 +464,10 @@ enum mb_status redis_project(void *context, const struct mb_outgoing *item,
         natural->stable_id = stable_id;
         natural->path_count = path_count;
         natural->raw_kind = MB_RAW_NONE;
+        /* The entry's ID will say when; which time that is, is no part of the message. */
+        natural->present |= MB_HAS_TIMESTAMP;
+        natural->timestamp_kind = MB_TIMESTAMP_LOG_APPEND;
+        natural->timestamp_ms = 0;
     }
     if (status == MB_REJECTED)
         return mb_error_set(err, status, MB_CAUSE_MESSAGE, "unmappable",

@@ -7,9 +7,9 @@
  * first of each carrier is the bridge's; everything else is a header. An entry without a body field
  * is a body of pairs (MB_BODY_PAIRS), all of them.
  *
- * Written, a message's fields stand in this order: key, body, headers, carriers. An entry that was
- * read with another order has marks in its list of headers (MB_SECTION_BRIDGE, null) where its key
- * and body stood, so that it is written as it was.
+ * Written, a message's fields stand in this order: key, body, headers, carriers, pairs. An entry
+ * that was read with another order has marks in its list of headers (MB_SECTION_BRIDGE, null) where
+ * its key and body stood, so that it is written as it was.
  */
 #ifndef REDIS_MAP_H
 #define REDIS_MAP_H
