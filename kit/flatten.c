@@ -263,16 +263,20 @@ static enum mb_status flatten_body_value(const struct mb_message *message,
                                          bool *ret_json)
 {
     struct mb_text text = {.max_size = scratch->size_max};
+    const struct mb_value *value = &message->body_value;
     enum mb_status status = MB_OK;
 
+    /* One sequence section (a JMS StreamMessage) is a list to its reader, not a list of lists. */
+    if (message->body_kind == MB_BODY_SEQUENCE && value->as.items.count == 1)
+        value = &value->as.items.values[0];
     if (message->body_kind == MB_BODY_PAIRS)
-        add_pairs(&text, &message->body_value);
+        add_pairs(&text, value);
     else
-        mb_text_json(&text, &message->body_value);
+        mb_text_json(&text, value);
     *ret_json = !text.failed;
     if (text.failed && !text.memory_out) {
         mb_text_clear(&text);
-        mb_types_write(&text, &message->body_value);
+        mb_types_write(&text, value);
     }
     if (text.failed) {
         status = text.memory_out ? MB_NO_MEMORY : MB_REJECTED;

@@ -245,6 +245,9 @@ static void test_bodies(void **state)
     static const struct mb_value pairs[] = {BINARY("a"), BINARY("1"), BINARY("b"), BINARY("2")};
     static const struct mb_value twice[] = {BINARY("a"), BINARY("1"), BINARY("a"), BINARY("2")};
     static const struct mb_value bytes[] = {BINARY("a"), BINARY("\xFF")};
+    static const struct mb_value item = TEXT("x");
+    const struct mb_value lists[] = {{.type = MB_LIST, .as.items = {&item, 1, 0}},
+                                     {.type = MB_LIST, .as.items = {&item, 1, 0}}};
     struct bench *bench = *state;
     bool json;
 
@@ -260,6 +263,11 @@ static void test_bodies(void **state)
     body_is(bench, "\xFF", false);
     bench->message.body_value = (struct mb_value){.type = MB_I64, .as.i = 5};
     body_is(bench, "5", true);
+    bench->message.body_kind = MB_BODY_SEQUENCE;
+    bench->message.body_value = (struct mb_value){.type = MB_LIST, .as.items = {lists, 1, 0}};
+    body_is(bench, "[\"x\"]", true);
+    bench->message.body_value.as.items.count = 2;
+    body_is(bench, "[[\"x\"],[\"x\"]]", true);
     bench->message.body_kind = MB_BODY_PAIRS;
     bench->message.body_value = (struct mb_value){.type = MB_MAP, .as.items = {pairs, 4, 0}};
     body_is(bench, "{\"a\":\"1\",\"b\":\"2\"}", true);
