@@ -23,6 +23,7 @@ from .mock_kafka import MockKafka
 from .pki import Pki, make_pki
 from .process import BrokerError, free_port, wait_until
 from .rabbit_broker import RabbitBroker
+from .redis_broker import RedisBroker
 
 __all__ = [
     "ArtemisBroker",
@@ -33,6 +34,7 @@ __all__ = [
     "MockKafka",
     "Pki",
     "RabbitBroker",
+    "RedisBroker",
     "free_port",
     "make_pki",
     "wait_until",

@@ -15,7 +15,7 @@ from pathlib import Path
 sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from brokers import (ArtemisBroker, BrokerError, BrokerJ, ClassicBroker, KafkaBroker,  # noqa: E402
-                     RabbitBroker)
+                     RabbitBroker, RedisBroker)
 from brokers.guardian import start_time  # noqa: E402
 from brokers.install import cache_dir  # noqa: E402
 from brokers.process import terminate  # noqa: E402
@@ -29,6 +29,7 @@ BROKERS = {
     **{name: lambda release=release, **options: RabbitBroker(release=release, amqp10=True,
                                                              **options)
        for name, release in RABBIT_RELEASES.items()},
+    "redis": RedisBroker,
     "artemis": ArtemisBroker,
     "classic": ClassicBroker,
     "broker-j": BrokerJ,

@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 
 from brokers import (ArtemisBroker, BrokerError, BrokerJ, ClassicBroker, KafkaBroker, RabbitBroker,
-                     make_pki, wait_until)
+                     RedisBroker, make_pki, wait_until)
 from brokers.guardian import start_time
 from brokers.other_release import host_release, unavailable
 from brokers.process import free_port, is_gone, port_is_open
+from support.redis_side import RedisSide
 from support.sides import Amqp10Side, KafkaSide, RabbitSide
 
 TESTS = Path(__file__).resolve().parents[1]
@@ -25,6 +26,7 @@ MAKERS = {
     "rabbitmq": lambda **options: RabbitBroker(amqp10=True, **options),
     "rabbitmq-other-release": lambda **options: RabbitBroker(amqp10=True, release=OTHER_RELEASE,
                                                              **options),
+    "redis": RedisBroker,
     "artemis": ArtemisBroker,
     "classic": ClassicBroker,
     "broker-j": BrokerJ,
@@ -45,6 +47,8 @@ def sides_of(broker):
     """All the protocols that a broker speaks."""
     if isinstance(broker, KafkaBroker):
         return [KafkaSide(broker, partitions=1)]
+    if isinstance(broker, RedisBroker):
+        return [RedisSide(broker)]
     return ([RabbitSide(broker)] if isinstance(broker, RabbitBroker) else []) + [
         Amqp10Side(broker)]
 
@@ -56,13 +60,15 @@ def confirmed(platform, body):
             "amqp091": {"routing_key": "k", "properties": {"delivery_mode": 2}, "headers": None,
                         "body": body},
             "amqp10": {"header": {"durable": ["boolean", True]},
-                       "body": [["data", body]]}}[platform]
+                       "body": [["data", body]]},
+            "redis": {"fields": [[b"body".hex(), body]]}}[platform]
 
 
 def bodies_in(platform, messages):
-    name = {"kafka": "value"}.get(platform, "body")
-    return [bytes.fromhex(message[name][0][1] if platform == "amqp10" else message[name])
-            for message in messages]
+    held = {"kafka": lambda message: message["value"], "amqp091": lambda message: message["body"],
+            "amqp10": lambda message: message["body"][0][1],
+            "redis": lambda message: message["fields"][0][1]}[platform]
+    return [bytes.fromhex(held(message)) for message in messages]
 
 
 def processes_below(directory):
