@@ -51,6 +51,8 @@ struct amqp_source_options {
     struct mb_strings binding_keys;
     struct mb_strings arguments;
     int64_t prefetch;
+    const char *group;        /* of streams */
+    struct mb_position start; /* of streams; NONE: they are queues */
 };
 
 struct amqp_sink_options {
@@ -128,6 +130,8 @@ void amqp_frame_publish(struct amqp_writer *writer, unsigned channel, struct mb_
                         struct mb_slice routing_key, bool mandatory);
 void amqp_frame_ack(struct amqp_writer *writer, unsigned channel, uint64_t tag,
                     enum mb_outcome outcome);
+/* Gives one message back. */
+void amqp_frame_requeue(struct amqp_writer *writer, unsigned channel, uint64_t tag);
 struct amqp_queue_declaration {
     struct mb_slice name;
     const struct mb_pair *arguments;
@@ -143,8 +147,21 @@ void amqp_frame_exchange_passive(struct amqp_writer *writer, unsigned channel,
 void amqp_frame_bind(struct amqp_writer *writer, unsigned channel, struct mb_slice queue,
                      struct mb_slice exchange, struct mb_slice key);
 void amqp_frame_qos(struct amqp_writer *writer, unsigned channel, unsigned prefetch);
+/* Where a consumer of a stream begins: a word, a number, or a time in seconds. */
+struct amqp_stream_place {
+    const char *text; /* "first", "next", "1h", "42" */
+    uint64_t number;
+    bool is_time;
+};
+#define AMQP_ARGUMENT_OFFSET      "x-stream-offset="
+#define AMQP_ARGUMENT_OFFSET_SIZE (sizeof AMQP_ARGUMENT_OFFSET - 1)
+
+/* place NULL: none but what the arguments say. */
 void amqp_frame_consume(struct amqp_writer *writer, unsigned channel, struct mb_slice queue,
-                        bool exclusive, const struct mb_strings *arguments);
+                        bool exclusive, const struct mb_strings *arguments,
+                        const struct amqp_stream_place *place);
+void amqp_frame_cancel(struct amqp_writer *writer, unsigned channel);
+void amqp_frame_get(struct amqp_writer *writer, unsigned channel, struct mb_slice queue);
 /* A table of "name=value" texts: numbers as l, true and false as t, the rest as S. */
 void amqp_put_settings(struct amqp_writer *writer, const struct mb_pair *pairs, size_t count);
 
@@ -152,12 +169,14 @@ void amqp_put_settings(struct amqp_writer *writer, const struct mb_pair *pairs, 
 
 struct amqp_client;
 
-bool amqp_asks_stream_offset(const struct mb_strings *arguments);
 /* Declares and binds the own queue of an exchange, and consumes from all queues, queue i on channel
- * i + 1. */
+ * i + 1. group: they are streams, which this group reads; all is ready but the consumers. */
 enum mb_status amqp_consumers_start(struct amqp_client *client, const struct mb_open_params *params,
-                                    const char *const *queues, uint32_t count, bool reads_stream,
+                                    const char *const *queues, uint32_t count, const char *group,
                                     int64_t deadline_ms, struct mb_error *err);
+/* prefix, group and queue joined, or a hash of them where that is too long. group may be NULL. */
+void amqp_own_name(const char *prefix, const char *group, const char *queue,
+                   char name[AMQP_SHORTSTR_MAX + 1]);
 /* Puts the queue's name in front of the text. */
 void amqp_error_name_queue(struct mb_error *err, const char *queue);
 
@@ -220,6 +239,15 @@ void amqp_client_shut(struct amqp_client *client, uint32_t wait_ms);
 enum mb_status amqp_client_call(struct amqp_client *client, unsigned channel, uint32_t answer,
                                 int64_t deadline_ms, struct mb_slice *ret_arguments,
                                 struct mb_error *err);
+
+/* The same for what a writer has made of the client's output; nobody looks at the answer. */
+enum mb_status amqp_client_request(struct amqp_client *client, const struct amqp_writer *writer,
+                                   unsigned channel, uint32_t answer, int64_t deadline_ms,
+                                   struct mb_error *err);
+/* The answer to basic.get: *ret_event is valid until the next call. MB_NOT_FOUND: the queue is
+ * empty. */
+enum mb_status amqp_client_get(struct amqp_client *client, unsigned channel, int64_t deadline_ms,
+                               struct amqp_event *ret_event, struct mb_error *err);
 
 /* The next event: what was put aside, then what the reader has. */
 enum amqp_event_kind amqp_client_next(struct amqp_client *client, struct amqp_event *ret_event);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The descriptor: options, their combinations, and which streams they name. */
-#include "amqp.h"
+#include "amqp_stream.h"
 
 #include <stdlib.h>
 
@@ -87,7 +87,19 @@ static const struct mb_option source_rows[] = {
     {.name = "arguments",
      .type = MB_OPTION_PAIRS,
      ROW(amqp_source_options, arguments),
-     .doc = "Arguments of the consumer, as \"x-stream-offset=first\" or \"x-priority=10\"."},
+     .doc = "Arguments of the consumer, as \"x-priority=10\". \"x-stream-offset=42\" is start with "
+            "a number."},
+    {.name = "start",
+     .type = MB_OPTION_START,
+     ROW(amqp_source_options, start),
+     .doc =
+         "The queue is a stream (x-queue-type = stream): where a group begins that has no "
+         "position. Its position is kept in a queue mbridge.offset.GROUP.STREAM. A time is found "
+         "to within a chunk of the stream: what was stored shortly before it may come too."},
+    {.name = "group",
+     .type = MB_OPTION_STRING,
+     ROW(amqp_source_options, group),
+     .doc = "With start: the name under which the position is kept. Unset: one of the route."},
 };
 
 static const char *const queue_types[] = {"classic", "quorum", "stream", NULL};
@@ -201,6 +213,24 @@ static void validate_arguments(const struct mb_strings *arguments, const struct 
     }
 }
 
+static void validate_stream(const struct amqp_source_options *source,
+                            const struct reporter *reporter)
+{
+    struct amqp_stream_place place;
+    bool is_stream = amqp_stream_start(source, &place);
+
+    if (source->start.kind == MB_POSITION_STORED)
+        tell(reporter, true, "start",
+             "a group goes on with its position anyway: say where one begins that has none");
+    if (is_stream && source->exchange != NULL)
+        tell(reporter, true, "start", "start belongs to a stream, and exchange makes a queue");
+    if (!is_stream && source->group != NULL)
+        tell(reporter, true, "group", "group belongs to a stream: give start, or take it away");
+    if (source->start.kind != MB_POSITION_NONE && place.text != NULL && is_stream &&
+        strcmp(place.text, "first") != 0 && strcmp(place.text, "next") != 0)
+        tell(reporter, true, "arguments", "give one of start and x-stream-offset");
+}
+
 static void validate_source(const struct amqp_source_options *source,
                             const struct reporter *reporter)
 {
@@ -225,6 +255,7 @@ static void validate_source(const struct amqp_source_options *source,
             tell(reporter, true, "binding_keys", "a binding key has at most 255 bytes");
     }
     validate_arguments(&source->arguments, reporter);
+    validate_stream(source, reporter);
 }
 
 static void validate_sink(const struct amqp_sink_options *sink, const struct reporter *reporter)
@@ -260,13 +291,19 @@ static enum mb_status source_stream(const struct amqp_source_options *source,
                                     const struct mb_open_params *params, size_t index,
                                     struct mb_stream_record *record)
 {
+    struct amqp_stream_place place;
+
     if (source->exchange != NULL) {
         /* The exchange must be there; the own queue is made when the source opens. */
         record->kind = index == 0 ? MB_STREAM_EXCHANGE : MB_STREAM_QUEUE;
         record->name = index == 0   ? source->exchange
                        : index == 1 ? (params != NULL ? params->default_group : NULL)
                                     : NULL;
-    } else if (source->queue != NULL) {
+        return record->name != NULL ? MB_OK : MB_NOT_FOUND;
+    }
+    if (amqp_stream_start(source, &place))
+        record->kind = MB_STREAM_LOG;
+    if (source->queue != NULL) {
         record->name = index == 0 ? source->queue : NULL;
     } else if (params != NULL && params->streams != NULL) {
         record->name = index < params->streams->count ? params->streams->items[index] : NULL;

@@ -471,13 +471,24 @@ enum amqp_event_kind amqp_client_next(struct amqp_client *client, struct amqp_ev
     return amqp_reader_next(&client->reader, ret_event);
 }
 
+/* The channel is closed on both sides and may be opened again. */
+static enum mb_status refused_channel(struct amqp_client *client, const struct amqp_event *event,
+                                      struct mb_error *err)
+{
+    enum mb_status status = amqp_refusal(client, event->method, event->arguments, err);
+    struct amqp_writer writer = amqp_client_writer(client);
+
+    amqp_frame_simple(&writer, event->channel, AMQP_CHANNEL_CLOSED);
+    amqp_client_commit(client, &writer);
+    return status;
+}
+
 enum mb_status amqp_client_call(struct amqp_client *client, unsigned channel, uint32_t answer,
                                 int64_t deadline_ms, struct mb_slice *ret_arguments,
                                 struct mb_error *err)
 {
     for (;;) {
         struct amqp_event event;
-        struct amqp_writer writer;
         enum mb_status status = next_event(client, deadline_ms, &event, err);
 
         if (status != MB_OK)
@@ -491,14 +502,45 @@ enum mb_status amqp_client_call(struct amqp_client *client, unsigned channel, ui
                 return amqp_client_fail(client, err, "memory", "out of memory");
             continue;
         }
-        if (event.method == AMQP_CHANNEL_CLOSE) {
-            status = amqp_refusal(client, event.method, event.arguments, err);
-            writer = amqp_client_writer(client);
-            amqp_frame_simple(&writer, event.channel, AMQP_CHANNEL_CLOSED);
-            amqp_client_commit(client, &writer);
-            return status;
-        }
+        if (event.method == AMQP_CHANNEL_CLOSE)
+            return refused_channel(client, &event, err);
         status = amqp_client_method(client, &event, err);
+        if (status != MB_OK)
+            return status;
+    }
+}
+
+enum mb_status amqp_client_request(struct amqp_client *client, const struct amqp_writer *writer,
+                                   unsigned channel, uint32_t answer, int64_t deadline_ms,
+                                   struct mb_error *err)
+{
+    struct mb_slice arguments;
+
+    if (!amqp_client_commit(client, writer))
+        return mb_error_set(err, MB_INVALID, MB_CAUSE_NONE, "options",
+                            "the names and arguments of a queue are too long");
+    return amqp_client_call(client, channel, answer, deadline_ms, &arguments, err);
+}
+
+enum mb_status amqp_client_get(struct amqp_client *client, unsigned channel, int64_t deadline_ms,
+                               struct amqp_event *ret_event, struct mb_error *err)
+{
+    for (;;) {
+        enum mb_status status = next_event(client, deadline_ms, ret_event, err);
+
+        if (status != MB_OK)
+            return status;
+        if (ret_event->kind == AMQP_EVENT_CONTENT) {
+            if (ret_event->channel == channel && ret_event->method == AMQP_BASIC_GOT)
+                return MB_OK;
+            continue;
+        }
+        if (ret_event->method == AMQP_BASIC_GET_EMPTY)
+            return mb_error_set(err, MB_NOT_FOUND, MB_CAUSE_NONE, "empty", "%s: an empty queue",
+                                client->name);
+        if (ret_event->method == AMQP_CHANNEL_CLOSE)
+            return refused_channel(client, ret_event, err);
+        status = amqp_client_method(client, ret_event, err);
         if (status != MB_OK)
             return status;
     }

@@ -12,27 +12,6 @@
 #define STANDBY_RETRY_MS 1000u
 #define GUARD_PREFIX     "mbridge.active."
 
-bool amqp_asks_stream_offset(const struct mb_strings *arguments)
-{
-    for (size_t i = 0; i < arguments->count; i++) {
-        if (strncmp(arguments->items[i], "x-stream-offset=", 16) == 0)
-            return true;
-    }
-    return false;
-}
-
-static enum mb_status call(struct amqp_client *client, const struct amqp_writer *writer,
-                           unsigned channel, uint32_t answer, int64_t deadline_ms,
-                           struct mb_error *err)
-{
-    struct mb_slice arguments;
-
-    if (!amqp_client_commit(client, writer))
-        return mb_error_set(err, MB_INVALID, MB_CAUSE_NONE, "options",
-                            "the names and arguments of a queue are too long");
-    return amqp_client_call(client, channel, answer, deadline_ms, &arguments, err);
-}
-
 /* The own queue that observes an exchange: it is durable, so that a stopped bridge misses nothing.
  */
 static enum mb_status bind_own_queue(struct amqp_client *client, const char *queue,
@@ -48,12 +27,12 @@ static enum mb_status bind_own_queue(struct amqp_client *client, const char *que
     if (keys.count == 0)
         keys = (struct mb_strings){every, 1};
     amqp_frame_queue_declare(&writer, 1, &declaration);
-    status = call(client, &writer, 1, AMQP_QUEUE_DECLARED, deadline_ms, err);
+    status = amqp_client_request(client, &writer, 1, AMQP_QUEUE_DECLARED, deadline_ms, err);
     for (size_t i = 0; status == MB_OK && i < keys.count; i++) {
         writer = amqp_client_writer(client);
         amqp_frame_bind(&writer, 1, mb_slice_text(queue), mb_slice_text(options->exchange),
                         mb_slice_text(keys.items[i]));
-        status = call(client, &writer, 1, AMQP_QUEUE_BOUND, deadline_ms, err);
+        status = amqp_client_request(client, &writer, 1, AMQP_QUEUE_BOUND, deadline_ms, err);
     }
     return status;
 }
@@ -95,25 +74,32 @@ static enum mb_status open_channel(struct amqp_client *client, unsigned channel,
     struct amqp_writer writer = amqp_client_writer(client);
 
     amqp_frame_simple(&writer, channel, AMQP_CHANNEL_OPEN);
-    return call(client, &writer, channel, AMQP_CHANNEL_OPENED, deadline_ms, err);
+    return amqp_client_request(client, &writer, channel, AMQP_CHANNEL_OPENED, deadline_ms, err);
 }
 
-static void guard_name(const char *queue, char name[AMQP_SHORTSTR_MAX + 1])
+void amqp_own_name(const char *prefix, const char *group, const char *queue,
+                   char name[AMQP_SHORTSTR_MAX + 1])
 {
+    const char *parts[] = {group != NULL ? group : "", queue};
     uint64_t hash = 14695981039346656037u;
-    int size = snprintf(name, AMQP_SHORTSTR_MAX + 1, GUARD_PREFIX "%s", queue);
 
-    if (size <= (int)AMQP_SHORTSTR_MAX)
+    if (snprintf(name, AMQP_SHORTSTR_MAX + 1, "%s%s%s%s", prefix, parts[0],
+                 group != NULL ? "." : "", queue) <= (int)AMQP_SHORTSTR_MAX)
         return;
-    for (const char *at = queue; *at != '\0'; at++)
-        hash = (hash ^ (unsigned char)*at) * 1099511628211u;
-    snprintf(name, AMQP_SHORTSTR_MAX + 1, GUARD_PREFIX "%016llx", (unsigned long long)hash);
+    for (int i = 0; i < 2; i++) {
+        for (const char *at = parts[i]; *at != '\0'; at++)
+            hash = (hash ^ (unsigned char)*at) * 1099511628211u;
+        if (i == 0 && group != NULL)
+            hash *= 1099511628211u;
+    }
+    snprintf(name, AMQP_SHORTSTR_MAX + 1, "%s%016llx", prefix, (unsigned long long)hash);
 }
 
 /* Takes the guard of a queue, or says that another has it. Who may not declare it goes on with the
  * exclusive consumer alone. */
-static enum mb_status take_guard(struct amqp_client *client, unsigned channel, const char *queue,
-                                 int64_t deadline_ms, bool *ret_taken, struct mb_error *err)
+static enum mb_status take_guard(struct amqp_client *client, unsigned channel, const char *group,
+                                 const char *queue, int64_t deadline_ms, bool *ret_taken,
+                                 struct mb_error *err)
 {
     char name[AMQP_SHORTSTR_MAX + 1];
     char text[1024];
@@ -121,20 +107,20 @@ static enum mb_status take_guard(struct amqp_client *client, unsigned channel, c
     struct amqp_writer writer = amqp_client_writer(client);
     enum mb_status status;
 
-    guard_name(queue, name);
+    amqp_own_name(GUARD_PREFIX, group, queue, name);
     declaration.name = mb_slice_text(name);
     amqp_frame_queue_declare(&writer, channel, &declaration);
-    status = call(client, &writer, channel, AMQP_QUEUE_DECLARED, deadline_ms, err);
+    status = amqp_client_request(client, &writer, channel, AMQP_QUEUE_DECLARED, deadline_ms, err);
     *ret_taken = status == MB_OK;
     if (status == MB_DISCONNECTED && strcmp(err->reason, "locked") == 0)
         return stand_by(client, queue, err);
     if (status != MB_DENIED)
         return status;
-    snprintf(
-        text, sizeof text,
-        "%s: the queue \"%s\" may not be declared: if \"%s\" is a quorum queue, a second "
-        "process would not stand by, and order would be lost. Permit the user to configure it.",
-        client->name, name, queue);
+    snprintf(text, sizeof text,
+             "%s: the queue \"%s\" may not be declared: if \"%s\" is a quorum queue or a stream, a "
+             "second "
+             "process would not stand by. Permit the user to configure it.",
+             client->name, name, queue);
     client->host->log(client->host->context, MB_LOG_WARN, text);
     return open_channel(client, channel, deadline_ms, err);
 }
@@ -171,12 +157,12 @@ static enum mb_status consume(struct amqp_client *client, unsigned channel, cons
     enum mb_status status;
 
     amqp_frame_qos(&writer, channel, prefetch);
-    status = call(client, &writer, channel, AMQP_BASIC_QOS_DONE, deadline_ms, err);
+    status = amqp_client_request(client, &writer, channel, AMQP_BASIC_QOS_DONE, deadline_ms, err);
     if (status != MB_OK)
         return status;
     writer = amqp_client_writer(client);
-    amqp_frame_consume(&writer, channel, mb_slice_text(queue), exclusive, arguments);
-    return call(client, &writer, channel, AMQP_BASIC_CONSUMING, deadline_ms, err);
+    amqp_frame_consume(&writer, channel, mb_slice_text(queue), exclusive, arguments, NULL);
+    return amqp_client_request(client, &writer, channel, AMQP_BASIC_CONSUMING, deadline_ms, err);
 }
 
 /* Exclusively. A queue that refuses that though nobody reads it, twice, has a single active
@@ -187,7 +173,7 @@ static enum mb_status consume_alone(struct amqp_client *client, unsigned channel
 {
     bool guarded = false;
     uint32_t consumers;
-    enum mb_status status = take_guard(client, channel, queue, deadline_ms, &guarded, err);
+    enum mb_status status = take_guard(client, channel, NULL, queue, deadline_ms, &guarded, err);
 
     for (int attempt = 0; status == MB_OK; attempt++) {
         bool exclusive = attempt < 2;
@@ -206,8 +192,25 @@ static enum mb_status consume_alone(struct amqp_client *client, unsigned channel
     return status;
 }
 
+/* One process of a group reads a stream: it stores the position. The consumer itself waits for the
+ * core to say where it begins. */
+static enum mb_status prepare_stream(struct amqp_client *client, unsigned channel,
+                                     const char *group, const char *queue, unsigned prefetch,
+                                     int64_t deadline_ms, struct mb_error *err)
+{
+    struct amqp_writer writer;
+    bool guarded;
+    enum mb_status status = take_guard(client, channel, group, queue, deadline_ms, &guarded, err);
+
+    if (status != MB_OK)
+        return status;
+    writer = amqp_client_writer(client);
+    amqp_frame_qos(&writer, channel, prefetch);
+    return amqp_client_request(client, &writer, channel, AMQP_BASIC_QOS_DONE, deadline_ms, err);
+}
+
 enum mb_status amqp_consumers_start(struct amqp_client *client, const struct mb_open_params *params,
-                                    const char *const *queues, uint32_t count, bool reads_stream,
+                                    const char *const *queues, uint32_t count, const char *group,
                                     int64_t deadline_ms, struct mb_error *err)
 {
     const struct amqp_source_options *options = params->options;
@@ -222,7 +225,9 @@ enum mb_status amqp_consumers_start(struct amqp_client *client, const struct mb_
         uint32_t consumers;
 
         status = look_at_queue(client, i + 1, queues[i], deadline_ms, &consumers, err);
-        if (status == MB_OK && params->ordered && !reads_stream)
+        if (status == MB_OK && group != NULL)
+            status = prepare_stream(client, i + 1, group, queues[i], prefetch, deadline_ms, err);
+        else if (status == MB_OK && params->ordered)
             status = consume_alone(client, i + 1, queues[i], prefetch, &options->arguments,
                                    deadline_ms, err);
         else if (status == MB_OK)

@@ -1,12 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Describe and ensure: passive declarations on a connection of its own. */
-#include "amqp.h"
+#include "amqp_stream.h"
 
 #include <inttypes.h>
 
 #define CLOSE_WAIT_MS 1000u
 #define OUTPUT_SIZE   ((size_t)128 * 1024)
 #define ARGUMENTS_MAX 32u
+
+/* What a record points to, in one piece. */
+struct description {
+    struct mb_partition_record partition;
+    char name[];
+};
 
 struct mb_describer {
     struct amqp_client *client;
@@ -115,30 +121,68 @@ static enum mb_status look(struct mb_describer *describer, uint32_t kind, const 
     return MB_OK;
 }
 
+/* The ends of a stream and where the group stands, as its one partition. */
+static enum mb_status look_at_stream(struct mb_describer *describer, const char *name,
+                                     const char *group, struct mb_partition_record *ret_partition,
+                                     struct mb_error *err)
+{
+    struct amqp_client *client = describer->client;
+    struct amqp_stream_ends ends;
+    uint64_t next;
+    enum mb_status status;
+
+    memset(ret_partition, 0, sizeof *ret_partition);
+    ret_partition->partition = -1;
+    status = amqp_stream_ends(client, 1, name, deadline_of(describer), &ends, err);
+    describer->channel_gone = status != MB_OK && !client->broken && !client->closed_by_peer;
+    if (status != MB_OK)
+        return status;
+    ret_partition->begin = (struct mb_position){MB_POSITION_OFFSET, 0, 0, ends.begin};
+    ret_partition->end = (struct mb_position){MB_POSITION_OFFSET, 0, 0, ends.end};
+    if (group == NULL || group[0] == '\0')
+        return MB_OK;
+    status = amqp_store_read(client, 1, group, name, deadline_of(describer), &next, err);
+    if (status == MB_OK)
+        ret_partition->group = (struct mb_position){MB_POSITION_OFFSET, 0, 0, next};
+    else if (strcmp(err->reason, "empty") != 0)
+        describer->channel_gone = !client->broken && !client->closed_by_peer;
+    /* No position, or one that we may not see: the ends are known all the same. */
+    return status == MB_DISCONNECTED || status == MB_TIMEOUT ? status : MB_OK;
+}
+
 static enum mb_status describer_describe(struct mb_describer *describer, uint32_t kind,
                                          const char *name, const char *group,
                                          struct mb_stream_record *ret_record, struct mb_error *err)
 {
     uint32_t struct_size = ret_record->struct_size;
+    struct mb_partition_record partition;
+    struct description *copy;
     int64_t depth;
-    char *copy;
     enum mb_status status = look(describer, kind, name, &depth, err);
 
-    (void)group;
+    if (status == MB_OK && kind == MB_STREAM_LOG) {
+        depth = -1; /* the ends tell better */
+        status = look_at_stream(describer, name, group, &partition, err);
+    }
     if (status == MB_DENIED) {
         /* It is there, and we may not look. */
         depth = -1;
     } else if (status != MB_OK) {
         return status;
     }
-    copy = describer->host->alloc(describer->host->context, strlen(name) + 1);
+    copy = describer->host->alloc(describer->host->context, sizeof *copy + strlen(name) + 1);
     if (copy == NULL)
         return mb_error_set(err, MB_NO_MEMORY, MB_CAUSE_CONNECTION, "memory", "out of memory");
-    memcpy(copy, name, strlen(name) + 1);
+    memcpy(copy->name, name, strlen(name) + 1);
     memset(ret_record, 0, sizeof *ret_record);
     ret_record->struct_size = struct_size != 0 ? struct_size : (uint32_t)sizeof *ret_record;
     ret_record->kind = kind;
-    ret_record->name = copy;
+    ret_record->name = copy->name;
+    if (status == MB_OK && kind == MB_STREAM_LOG) {
+        copy->partition = partition;
+        ret_record->partitions = &copy->partition;
+        ret_record->partitions_count = 1;
+    }
     ret_record->depth_messages = depth;
     ret_record->size_max_bytes = -1;
     ret_record->may_read = status == MB_DENIED ? MB_ACCESS_DENIED : MB_ACCESS_UNKNOWN;
@@ -147,9 +191,12 @@ static enum mb_status describer_describe(struct mb_describer *describer, uint32_
 
 static void describer_clear(struct mb_describer *describer, struct mb_stream_record *record)
 {
-    /* The name is a copy of ours (describe); const only for its readers. */
-    describer->host->release(describer->host->context, (void *)(uintptr_t)record->name);
+    /* The name is in memory of ours (describe); const only for its readers. */
+    if (record->name != NULL)
+        describer->host->release(describer->host->context, (char *)(uintptr_t)record->name -
+                                                               offsetof(struct description, name));
     record->name = NULL;
+    record->partitions = NULL;
 }
 
 /* "type" is the queue's type, and "x-…" are arguments as they are. */

@@ -91,6 +91,15 @@ void amqp_frame_ack(struct amqp_writer *writer, unsigned channel, uint64_t tag,
     amqp_frame_end(writer, frame);
 }
 
+void amqp_frame_requeue(struct amqp_writer *writer, unsigned channel, uint64_t tag)
+{
+    unsigned char *frame = amqp_method_begin(writer, channel, AMQP_BASIC_REJECT);
+
+    amqp_put_u64(writer, tag);
+    amqp_put_u8(writer, 1);
+    amqp_frame_end(writer, frame);
+}
+
 static void put_setting(struct amqp_writer *writer, const char *name, const char *value)
 {
     char *end = NULL;
@@ -124,17 +133,34 @@ void amqp_put_settings(struct amqp_writer *writer, const struct mb_pair *pairs, 
     table_end(writer, size);
 }
 
-static void put_setting_texts(struct amqp_writer *writer, const struct mb_strings *texts)
+static void put_place(struct amqp_writer *writer, const struct amqp_stream_place *place)
+{
+    if (place->text != NULL) {
+        put_setting(writer, AMQP_HEADER_OFFSET, place->text);
+        return;
+    }
+    amqp_put_shortstr(writer, MB_SLICE_LITERAL(AMQP_HEADER_OFFSET));
+    amqp_put_u8(writer, place->is_time ? 'T' : 'l');
+    amqp_put_u64(writer, place->number);
+}
+
+static void put_setting_texts(struct amqp_writer *writer, const struct mb_strings *texts,
+                              const struct amqp_stream_place *place)
 {
     unsigned char *size = amqp_room(writer, 4);
     size_t count = texts != NULL ? texts->count : 0;
 
+    if (place != NULL)
+        put_place(writer, place);
     for (size_t i = 0; i < count; i++) {
         char name[AMQP_SHORTSTR_MAX + 1];
         const char *equals = strchr(texts->items[i], '=');
 
         if (equals == NULL || (size_t)(equals - texts->items[i]) >= sizeof name)
             continue; /* refused by validate */
+        if (place != NULL &&
+            strncmp(texts->items[i], AMQP_ARGUMENT_OFFSET, AMQP_ARGUMENT_OFFSET_SIZE) == 0)
+            continue;
         memcpy(name, texts->items[i], (size_t)(equals - texts->items[i]));
         name[equals - texts->items[i]] = '\0';
         put_setting(writer, name, equals + 1);
@@ -193,7 +219,8 @@ void amqp_frame_qos(struct amqp_writer *writer, unsigned channel, unsigned prefe
 }
 
 void amqp_frame_consume(struct amqp_writer *writer, unsigned channel, struct mb_slice queue,
-                        bool exclusive, const struct mb_strings *arguments)
+                        bool exclusive, const struct mb_strings *arguments,
+                        const struct amqp_stream_place *place)
 {
     unsigned char *frame = amqp_method_begin(writer, channel, AMQP_BASIC_CONSUME);
 
@@ -201,6 +228,25 @@ void amqp_frame_consume(struct amqp_writer *writer, unsigned channel, struct mb_
     amqp_put_shortstr(writer, queue);
     amqp_put_shortstr(writer, MB_SLICE_LITERAL("mbridge")); /* the tag is the channel's own */
     amqp_put_u8(writer, exclusive ? 4 : 0);
-    put_setting_texts(writer, arguments);
+    put_setting_texts(writer, arguments, place);
+    amqp_frame_end(writer, frame);
+}
+
+void amqp_frame_cancel(struct amqp_writer *writer, unsigned channel)
+{
+    unsigned char *frame = amqp_method_begin(writer, channel, AMQP_BASIC_CANCEL);
+
+    amqp_put_shortstr(writer, MB_SLICE_LITERAL("mbridge"));
+    amqp_put_u8(writer, 0);
+    amqp_frame_end(writer, frame);
+}
+
+void amqp_frame_get(struct amqp_writer *writer, unsigned channel, struct mb_slice queue)
+{
+    unsigned char *frame = amqp_method_begin(writer, channel, AMQP_BASIC_GET);
+
+    amqp_put_u16(writer, 0);
+    amqp_put_shortstr(writer, queue);
+    amqp_put_u8(writer, 0);
     amqp_frame_end(writer, frame);
 }

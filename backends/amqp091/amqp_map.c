@@ -277,6 +277,31 @@ static enum mb_status decode_headers(struct mb_slice table, bool reads_stream,
     return MB_OK;
 }
 
+bool amqp_delivery_offset(const struct amqp_event *delivery, uint64_t *ret_offset)
+{
+    struct amqp_cursor cursor = amqp_cursor_of(delivery->header);
+    unsigned flags = amqp_take_u16(&cursor);
+    struct mb_slice name;
+    struct mb_slice entry;
+
+    if (flags & AMQP_PROPERTY_CONTENT_TYPE)
+        amqp_take_shortstr(&cursor);
+    if (flags & AMQP_PROPERTY_CONTENT_ENCODING)
+        amqp_take_shortstr(&cursor);
+    if ((flags & AMQP_PROPERTY_HEADERS) == 0)
+        return false;
+    cursor = amqp_cursor_of(amqp_not_null(amqp_take_bytes(&cursor, amqp_take_u32(&cursor))));
+    while (amqp_table_next(&cursor, &name, &entry)) {
+        const unsigned char *value = (const unsigned char *)entry.data + 1 + name.size;
+
+        if (AMQP_NAME_IS(name, AMQP_HEADER_OFFSET) && *value == 'l') {
+            *ret_offset = amqp_load(value + 1, 8);
+            return true;
+        }
+    }
+    return false;
+}
+
 enum mb_status amqp_message_decode(const struct amqp_event *delivery, bool reads_stream,
                                    struct mb_arena *arena, struct mb_message *message)
 {

@@ -85,6 +85,9 @@ void amqp_put_name_text(struct amqp_writer *writer, const char *name, char tag,
 enum mb_status amqp_message_decode(const struct amqp_event *delivery, bool reads_stream,
                                    struct mb_arena *arena, struct mb_message *message);
 
+/* The offset header of a stream's delivery. */
+bool amqp_delivery_offset(const struct amqp_event *delivery, uint64_t *ret_offset);
+
 /* What headers in the list say besides themselves: ids and groups that have no property, key, null
  * body, carriers (their section becomes MB_SECTION_BRIDGE). For decode and project alike: the
  * properties, the body, exchange and routing key are set already, key and groups are not. */

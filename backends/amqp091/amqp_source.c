@@ -3,8 +3,12 @@
  * Source: one connection, one channel and scope a queue. The consumers are started in open, so that
  * "another consumer is active" is a failure to open; what the broker sends before start waits in
  * the reader and the socket, bounded by the prefetch.
+ *
+ * A stream is read from where its group stands (amqp_stream.h): its consumer is started when the
+ * core has said where to begin. Acknowledgements give the broker leave to send more and nothing
+ * else; what counts is the position that a commit stores.
  */
-#include "amqp.h"
+#include "amqp_stream.h"
 
 #define CLOSE_WAIT_MS  3000u
 #define ACK_FRAME_SIZE 24u
@@ -15,12 +19,20 @@ struct scope {
     const char *stream; /* the name that the core knows it by */
     uint32_t epoch;
     bool started;
+    /* Of a stream. */
+    uint64_t from;  /* the first message to hand out */
+    bool was_empty; /* when it was looked at: its first message tells whether it is a new one */
+    bool lost;      /* messages were gone before they could be read … */
+    uint64_t lost_count; /* … so many; 0: not known */
+    uint64_t acked_token;
+    uint64_t commit_token; /* what is on its way to be stored covers it */
 };
 
 struct mb_source {
     struct amqp_client *client;
     const struct mb_host *host;
-    bool reads_stream;
+    const struct amqp_source_options *options;
+    struct amqp_store *store; /* of streams, else NULL */
     bool announced;
     bool paused;
     bool polled; /* since the last service */
@@ -32,8 +44,11 @@ struct mb_source {
 static uint64_t source_traits(const void *endpoint, const void *options)
 {
     const struct amqp_source_options *source = options;
+    struct amqp_stream_place place;
 
     (void)endpoint;
+    if (amqp_stream_start(source, &place))
+        return MB_SOURCE_ACKS_IN_ORDER | MB_SOURCE_EXCLUSIVE | MB_SOURCE_SEEKS | MB_SOURCE_COMMITS;
     return MB_SOURCE_ACKS_IN_ORDER | MB_SOURCE_EXCLUSIVE |
            (source->exchange == NULL ? MB_SOURCE_CONSUMES : 0u);
 }
@@ -62,6 +77,60 @@ static size_t queues_of(const struct mb_open_params *params,
 
 static void source_close(struct mb_source *source);
 
+/* Where the group goes on in one stream, and whether it can. */
+static enum mb_status find_place(struct mb_source *source, uint32_t at,
+                                 const struct amqp_stream_place *start, int64_t deadline_ms,
+                                 struct mb_error *err)
+{
+    struct amqp_client *client = amqp_store_client(source->store);
+    struct scope *scope = &source->scopes[at];
+    struct amqp_stream_ends ends;
+    uint64_t stored;
+    enum mb_status status = amqp_stream_ends(client, 2, scope->queue, deadline_ms, &ends, err);
+
+    if (status != MB_OK)
+        return status;
+    if (amqp_store_next(source->store, at, &stored)) {
+        scope->from = stored;
+        scope->was_empty = ends.empty && stored > 0;
+        if (!ends.empty && (stored < ends.begin || stored > ends.end)) {
+            /* Retention has overtaken it, or another stream has the name now. */
+            scope->lost = true;
+            scope->lost_count = stored < ends.begin ? ends.begin - stored : 0;
+            scope->from = ends.begin;
+        }
+        return MB_OK;
+    }
+    status = amqp_stream_find(client, 2, scope->queue, start, deadline_ms, &scope->from, err);
+    if (status == MB_NOT_FOUND) {
+        scope->from = ends.end;
+        status = MB_OK;
+    }
+    amqp_store_note(source->store, at, scope->from);
+    return status;
+}
+
+/* Where a group begins is stored at once: a second start goes on there, whatever came meanwhile. */
+static enum mb_status open_streams(struct mb_source *source, const struct mb_open_params *params,
+                                   const char *group, const struct amqp_stream_place *start,
+                                   const char *const *queues, int64_t deadline_ms,
+                                   struct mb_error *err)
+{
+    int64_t left_ms;
+    enum mb_status status = amqp_store_open(params, group, queues, source->scopes_count,
+                                            deadline_ms, &source->store, err);
+
+    for (uint32_t i = 0; status == MB_OK && i < source->scopes_count; i++) {
+        status = find_place(source, i, start, deadline_ms, err);
+        if (status != MB_OK)
+            amqp_error_name_queue(err, queues[i]);
+    }
+    left_ms = deadline_ms - source->host->monotonic_ms(source->host->context);
+    if (status == MB_OK)
+        status = amqp_store_commit(source->store, left_ms > 1 ? (uint32_t)left_ms : 1, err);
+    return status;
+}
+
 static enum mb_status source_open(const struct mb_open_params *params,
                                   struct mb_source **ret_source, struct mb_error *err)
 {
@@ -71,6 +140,9 @@ static enum mb_status source_open(const struct mb_open_params *params,
     uint64_t window = params->window_messages;
     int64_t deadline_ms =
         params->host->monotonic_ms(params->host->context) + (int64_t)params->timeout_ms;
+    const char *group = options->group != NULL ? options->group : params->default_group;
+    struct amqp_stream_place start;
+    bool reads_streams = amqp_stream_start(options, &start);
     struct mb_source *source;
     enum mb_status status;
 
@@ -82,7 +154,7 @@ static enum mb_status source_open(const struct mb_open_params *params,
         return mb_error_set(err, MB_NO_MEMORY, MB_CAUSE_CONNECTION, "memory", "out of memory");
     source->host = params->host;
     source->scopes_count = (uint32_t)count;
-    source->reads_stream = amqp_asks_stream_offset(&options->arguments);
+    source->options = options;
     for (uint32_t i = 0; i < count; i++) {
         source->scopes[i].queue = queues[i];
         source->scopes[i].stream = options->exchange != NULL ? options->exchange : queues[i];
@@ -94,7 +166,9 @@ static enum mb_status source_open(const struct mb_open_params *params,
                          AMQP_WRITE_SIZE + (size_t)window * ACK_FRAME_SIZE, &source->client, err);
     if (status == MB_OK)
         status = amqp_consumers_start(source->client, params, queues, (uint32_t)count,
-                                      source->reads_stream, deadline_ms, err);
+                                      reads_streams ? group : NULL, deadline_ms, err);
+    if (status == MB_OK && reads_streams)
+        status = open_streams(source, params, group, &start, queues, deadline_ms, err);
     if (status != MB_OK) {
         source_close(source);
         return status;
@@ -106,6 +180,8 @@ static enum mb_status source_open(const struct mb_open_params *params,
 static void source_fds(struct mb_source *source, struct mb_wait *wait)
 {
     amqp_client_fds(source->client, wait);
+    if (source->store != NULL)
+        amqp_store_fds(source->store, wait);
     if (source->more && !source->paused)
         wait->ready = true;
 }
@@ -132,6 +208,56 @@ static enum mb_status take_method(struct mb_source *source, const struct amqp_ev
     return status;
 }
 
+static void tell_loss(struct mb_source *source, const struct scope *scope)
+{
+    struct mb_event event;
+
+    memset(&event, 0, sizeof event);
+    event.struct_size = sizeof event;
+    event.kind = MB_EVENT_LOSS;
+    event.scope = (uint32_t)(scope - source->scopes);
+    event.epoch = scope->epoch;
+    event.partition = -1;
+    event.count = scope->lost_count;
+    event.stream = mb_slice_text(scope->stream);
+    source->host->event(source->host->context, &event);
+}
+
+/* Whether a message of a stream is to be handed out. MB_AGAIN: it lies before the place to begin.
+ */
+static enum mb_status check_offset(struct mb_source *source, struct scope *scope,
+                                   const struct mb_message *message, struct mb_error *err)
+{
+    struct amqp_client *client = source->client;
+    uint64_t offset = message->position.lo;
+    struct amqp_writer writer;
+
+    if (message->position.kind != MB_POSITION_OFFSET)
+        return mb_error_set(err, MB_DISCONNECTED, MB_CAUSE_DESTINATION, "no-stream",
+                            "%s: queue \"%s\" is no stream: take start and x-stream-offset away",
+                            client->name, scope->queue);
+    if (scope->was_empty && offset < scope->from) {
+        /* A new stream of the same name. The next instance goes on with it. */
+        scope->lost_count = 0;
+        tell_loss(source, scope);
+        amqp_store_note(source->store, (uint32_t)(scope - source->scopes), offset);
+        amqp_store_commit(source->store, 0, err);
+        return mb_error_set(err, MB_DISCONNECTED, MB_CAUSE_CONNECTION, "truncated",
+                            "%s: stream \"%s\" begins anew at %llu, before the position %llu that "
+                            "was stored",
+                            client->name, scope->queue, (unsigned long long)offset,
+                            (unsigned long long)scope->from);
+    }
+    scope->was_empty = false;
+    if (offset >= scope->from)
+        return MB_OK;
+    writer = amqp_client_writer(client);
+    amqp_frame_ack(&writer, message->scope + 1, message->token, MB_ACCEPTED);
+    if (!amqp_client_commit(client, &writer))
+        return amqp_client_fail(client, err, "stuck", "the broker does not take acknowledgements");
+    return MB_AGAIN;
+}
+
 static enum mb_status take_delivery(struct mb_source *source, const struct amqp_event *event,
                                     struct mb_batch *batch, struct mb_error *err)
 {
@@ -143,13 +269,20 @@ static enum mb_status take_delivery(struct mb_source *source, const struct amqp_
         return amqp_client_fail(source->client, err, "protocol",
                                 "a content that was not asked for");
     scope = &source->scopes[event->channel - 1];
-    status = amqp_message_decode(event, source->reads_stream, batch->arena, message);
+    status = amqp_message_decode(event, source->store != NULL, batch->arena, message);
     if (status == MB_NO_MEMORY)
         return amqp_client_fail(source->client, err, "memory", "out of memory");
     if (status != MB_OK)
         return amqp_client_fail(source->client, err, "protocol", "a malformed delivery");
     message->scope = (uint32_t)event->channel - 1;
     message->epoch = scope->epoch;
+    if (source->store != NULL) {
+        status = check_offset(source, scope, message, err);
+        if (status != MB_OK) {
+            memset(message, 0, sizeof *message);
+            return status == MB_AGAIN ? MB_OK : status;
+        }
+    }
     batch->count++;
     batch->bytes += event->body.size + event->header.size;
     return MB_OK;
@@ -220,10 +353,18 @@ static enum mb_status source_ack(struct mb_source *source, const struct mb_ack *
         if (acks[i].scope >= source->scopes_count ||
             acks[i].epoch != source->scopes[acks[i].scope].epoch)
             continue;
+        if (source->store != NULL) {
+            /* What is released is not done: the position stays before it. */
+            if (acks[i].outcome == MB_RELEASED)
+                continue;
+            amqp_store_note(source->store, acks[i].scope, acks[i].position.lo + 1);
+            source->scopes[acks[i].scope].acked_token = acks[i].token;
+        }
         if (i + 1 < count && acks[i + 1].scope == acks[i].scope &&
             acks[i + 1].epoch == acks[i].epoch && acks[i + 1].outcome == acks[i].outcome)
             continue;
-        amqp_frame_ack(&writer, acks[i].scope + 1, acks[i].token, acks[i].outcome);
+        amqp_frame_ack(&writer, acks[i].scope + 1, acks[i].token,
+                       source->store != NULL ? MB_ACCEPTED : (enum mb_outcome)acks[i].outcome);
     }
     if (!amqp_client_commit(client, &writer))
         return amqp_client_fail(client, err, "stuck", "the broker does not take acknowledgements");
@@ -231,18 +372,81 @@ static enum mb_status source_ack(struct mb_source *source, const struct mb_ack *
     return status == MB_AGAIN ? MB_OK : status;
 }
 
+static void tell_committed(struct mb_source *source)
+{
+    for (uint32_t i = 0; i < source->scopes_count; i++) {
+        struct mb_event event;
+
+        if (!source->scopes[i].started || source->scopes[i].commit_token == 0)
+            continue;
+        memset(&event, 0, sizeof event);
+        event.struct_size = sizeof event;
+        event.kind = MB_EVENT_COMMITTED;
+        event.scope = i;
+        event.epoch = source->scopes[i].epoch;
+        event.token = source->scopes[i].commit_token;
+        event.partition = -1;
+        source->host->event(source->host->context, &event);
+    }
+}
+
+static enum mb_status source_commit(struct mb_source *source, uint32_t wait_ms,
+                                    struct mb_error *err)
+{
+    enum mb_status status = amqp_store_commit(source->store, wait_ms, err);
+
+    if (status != MB_OK)
+        return status;
+    for (uint32_t i = 0; i < source->scopes_count; i++)
+        source->scopes[i].commit_token = source->scopes[i].acked_token;
+    if (wait_ms > 0)
+        tell_committed(source);
+    return MB_OK;
+}
+
+/* Starts the consumer of a stream; an answer that refuses it comes as the channel's end. */
+static void start_stream(struct mb_source *source, uint32_t at, struct mb_position position,
+                         struct amqp_writer *writer)
+{
+    struct scope *scope = &source->scopes[at];
+    struct amqp_stream_place place = {0};
+
+    if (position.kind != MB_POSITION_STORED) {
+        scope->from = position.kind == MB_POSITION_OFFSET ? position.lo : 0;
+        scope->was_empty = false;
+    }
+    place.number = scope->from;
+    if (scope->was_empty || position.kind == MB_POSITION_BEGIN)
+        place.text = "first";
+    else if (position.kind == MB_POSITION_END)
+        place.text = "next";
+    else if (position.kind == MB_POSITION_TIME)
+        place = (struct amqp_stream_place){.number = position.lo / 1000, .is_time = true};
+    amqp_frame_consume(writer, at + 1, mb_slice_text(scope->queue), false,
+                       &source->options->arguments, &place);
+}
+
 static enum mb_status source_start(struct mb_source *source, const struct mb_scope_start *starts,
                                    size_t count, struct mb_error *err)
 {
-    (void)err;
+    struct amqp_writer writer = amqp_client_writer(source->client);
+    enum mb_status status = MB_OK;
+
     for (size_t i = 0; i < count; i++) {
-        if (starts[i].scope < source->scopes_count) {
-            source->scopes[starts[i].scope].epoch = starts[i].epoch;
-            source->scopes[starts[i].scope].started = true;
-        }
+        if (starts[i].scope >= source->scopes_count)
+            continue;
+        source->scopes[starts[i].scope].epoch = starts[i].epoch;
+        source->scopes[starts[i].scope].started = true;
+        if (source->store != NULL)
+            start_stream(source, starts[i].scope, starts[i].position, &writer);
     }
     source->more = true;
-    return MB_OK;
+    if (source->store != NULL) {
+        if (!amqp_client_commit(source->client, &writer))
+            return amqp_client_fail(source->client, err, "options", "too many arguments");
+        status = amqp_client_write(source->client, err);
+    }
+    return status == MB_AGAIN ? MB_OK : status;
 }
 
 static enum mb_status source_stop(struct mb_source *source, const uint32_t *scopes, size_t count,
@@ -276,6 +480,10 @@ static void announce(struct mb_source *source)
         event.epoch = 1;
         event.partition = -1;
         event.stream = mb_slice_text(source->scopes[i].stream);
+        if (source->store != NULL)
+            event.position = (struct mb_position){MB_POSITION_OFFSET, 0, 0, source->scopes[i].from};
+        if (source->scopes[i].lost)
+            tell_loss(source, &source->scopes[i]);
         source->host->event(source->host->context, &event);
     }
     source->announced = true;
@@ -289,6 +497,15 @@ static enum mb_status source_service(struct mb_source *source, struct mb_error *
 
     if (!source->announced)
         announce(source);
+    if (source->store != NULL) {
+        bool stored;
+
+        status = amqp_store_service(source->store, &stored, err);
+        if (stored)
+            tell_committed(source);
+        if (status == MB_DISCONNECTED)
+            return status;
+    }
     amqp_client_tell_blocked(client);
     /* While nobody polls, input is taken as far as there is room: the end of the connection is
      * seen, and a readable socket does not keep the lane awake. */
@@ -309,6 +526,7 @@ static void source_close(struct mb_source *source)
 {
     if (source == NULL)
         return;
+    amqp_store_close(source->store, CLOSE_WAIT_MS);
     amqp_client_close(source->client, CLOSE_WAIT_MS);
     source->host->release(source->host->context, source);
 }
@@ -320,6 +538,7 @@ const struct mb_source_ops amqp_source_ops = {
     .fds = source_fds,
     .poll = source_poll,
     .ack = source_ack,
+    .commit = source_commit,
     .start = source_start,
     .stop = source_stop,
     .pause = source_pause,
