@@ -118,6 +118,7 @@ struct memory_member {
     struct memory_group *group;
     struct memory_wake *wake;
     int64_t revoke_timeout_ms;
+    bool away;     /* it has left; its scopes may come back */
     bool competes; /* takes from a queue beside others, whoever owns its share */
     bool changed;  /* something about the shares is to be looked at */
 };

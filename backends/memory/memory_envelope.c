@@ -25,6 +25,8 @@ static const size_t slice_offsets[] = {
     offsetof(struct mb_message, exchange),
     offsetof(struct mb_message, routing_key),
     offsetof(struct mb_message, raw),
+    offsetof(struct mb_message, sidecar),
+    offsetof(struct mb_message, stable_id),
 };
 
 #define SLICES_COUNT (sizeof slice_offsets / sizeof slice_offsets[0])
@@ -140,9 +142,31 @@ static void copy_headers(struct copier *copier, struct mb_message *message,
     }
 }
 
+/* With its NUL. */
+static void copy_text(struct copier *copier, const char **text, const char *from)
+{
+    size_t size = from != NULL ? strlen(from) + 1 : 0;
+    char *memory;
+
+    if (from == NULL)
+        return;
+    memory = take(copier, size, 1);
+    if (memory == NULL)
+        return;
+    memcpy(memory, from, size);
+    *text = memory;
+}
+
+/* The core's struct may be shorter than ours. */
+static bool has_field(const struct mb_message *message, size_t offset, size_t size)
+{
+    return offset + size <= message->struct_size;
+}
+
 static void copy_contents(struct copier *copier, struct mb_message *message,
                           const struct mb_message *from)
 {
+    const char *unused_text;
     struct mb_slice unused;
 
     /* What has alignment goes first. */
@@ -152,9 +176,16 @@ static void copy_contents(struct copier *copier, struct mb_message *message,
         const char *source = (const char *)from + slice_offsets[i];
         char *target = message != NULL ? (char *)message + slice_offsets[i] : (char *)&unused;
 
+        if (!has_field(from, slice_offsets[i], sizeof(struct mb_slice)))
+            continue;
         copy_slice(copier, (struct mb_slice *)(void *)target,
                    (const struct mb_slice *)(const void *)source);
     }
+    if (!has_field(from, offsetof(struct mb_message, reject_text), sizeof from->reject_text))
+        return;
+    copy_text(copier, message != NULL ? &message->reject_reason : &unused_text,
+              from->reject_reason);
+    copy_text(copier, message != NULL ? &message->reject_text : &unused_text, from->reject_text);
 }
 
 static size_t count_bytes(const struct mb_message *message)

@@ -16,6 +16,8 @@ bool memory_scope_is_owned(const struct memory_scope *scope)
 {
     const struct memory_share *share;
 
+    if (scope->member->away)
+        return false;
     if (scope->member->competes)
         return true;
     share = share_of(scope);
@@ -70,6 +72,8 @@ static bool next_event(struct mb_source *source, struct memory_scope *scope, int
         scope->state = MEMORY_SCOPE_NONE;
         return true;
     }
+    if (scope->member->away)
+        return false;
     if (scope->state == MEMORY_SCOPE_NONE &&
         (scope->member->competes || share->owner == scope->member)) {
         assign(source, scope, event);
@@ -109,9 +113,9 @@ static bool take_changes(struct mb_source *source, int64_t now_ms)
     bool changed = false;
 
     for (size_t i = 0; i < source->members_count; i++) {
-        struct memory_member *member = &source->members[i];
+        struct memory_member *member = source->members[i];
 
-        if (memory_group_deadline(member->group) <= now_ms)
+        if (!member->away && memory_group_deadline(member->group) <= now_ms)
             memory_group_balance(member->group, now_ms);
         changed = changed || member->changed;
         member->changed = false;

@@ -33,15 +33,6 @@ static uint64_t source_traits(const void *endpoint, const void *source_options)
            MB_SOURCE_PARTITIONED | MB_SOURCE_COMMITS;
 }
 
-static void *zalloc(const struct mb_host *host, size_t count, size_t size)
-{
-    void *memory = host->alloc(host->context, count * size);
-
-    if (memory != NULL)
-        memset(memory, 0, count * size);
-    return memory;
-}
-
 /* The names to read: those the core resolved, else the options'. */
 static size_t names_of(const struct mb_open_params *params, const char *const **ret_names)
 {
@@ -59,71 +50,6 @@ static size_t names_of(const struct mb_open_params *params, const char *const **
     return options->streams.count;
 }
 
-/* The store: finds one stream and its group, and counts its partitions. */
-static enum mb_status find_stream(struct mb_source *source, struct memory_store *store,
-                                  const char *name, struct memory_group **ret_group,
-                                  struct mb_error *err)
-{
-    struct memory_stream *stream = memory_stream_find(store, source->store, name, strlen(name));
-    bool is_queue = source->options->kind == MB_STREAM_QUEUE;
-
-    if (stream == NULL)
-        return mb_error_set(err, MB_NOT_FOUND, MB_CAUSE_CONNECTION, "missing",
-                            "there is no stream '%s'", name);
-    if (stream->kind != (uint32_t)source->options->kind)
-        return mb_error_set(err, MB_INVALID, MB_CAUSE_CONNECTION, "kind",
-                            "stream '%s' is a %s; set kind = \"%s\"", name,
-                            is_queue ? "log" : "queue", is_queue ? "log" : "queue");
-    *ret_group = memory_group_get(stream, is_queue ? "" : source->group);
-    if (*ret_group == NULL)
-        return mb_error_set(err, MB_NO_MEMORY, MB_CAUSE_CONNECTION, "memory",
-                            "no memory for group '%s'", source->group);
-    source->scopes_count += stream->partitions_count;
-    return MB_OK;
-}
-
-/* The store: enters all groups, or none. */
-static enum mb_status join(struct mb_source *source, struct memory_store *store,
-                           const char *const *names, size_t count, struct mb_error *err)
-{
-    const struct mb_host *host = source->host;
-    int64_t now_ms = host->monotonic_ms(host->context);
-    struct memory_group *group;
-    struct memory_scope *scope;
-    enum mb_status status;
-
-    for (size_t i = 0; i < count; i++) {
-        status = find_stream(source, store, names[i], &group, err);
-        if (status != MB_OK)
-            return status;
-    }
-    source->scopes = zalloc(host, source->scopes_count, sizeof *source->scopes);
-    source->members = zalloc(host, count, sizeof *source->members);
-    if (source->scopes == NULL || source->members == NULL)
-        return mb_error_set(err, MB_NO_MEMORY, MB_CAUSE_CONNECTION, "memory",
-                            "no memory for %zu partitions", source->scopes_count);
-    scope = source->scopes;
-    source->scopes_count = 0;
-    for (size_t i = 0; i < count; i++) {
-        struct memory_member *member = &source->members[i];
-
-        status = find_stream(source, store, names[i], &group, err);
-        if (status != MB_OK)
-            return status;
-        member->wake = &source->wake;
-        member->revoke_timeout_ms = source->options->revoke_timeout_ms;
-        member->competes = group->stream->kind == MB_STREAM_QUEUE && !source->exclusive;
-        memory_group_join(group, member, now_ms);
-        source->members_count++;
-        for (uint32_t p = 0; p < group->stream->partitions_count; p++) {
-            scope->member = member;
-            scope->partition = p;
-            scope++;
-        }
-    }
-    return MB_OK;
-}
-
 static enum mb_status make_held(struct mb_source *source, uint32_t window_messages,
                                 struct mb_error *err)
 {
@@ -132,7 +58,7 @@ static enum mb_status make_held(struct mb_source *source, uint32_t window_messag
     source->held_size = window_messages == 0         ? 1
                         : window_messages < HELD_MAX ? window_messages
                                                      : HELD_MAX;
-    source->held = zalloc(source->host, source->held_size, sizeof *source->held);
+    source->held = memory_zalloc(source->host, source->held_size, sizeof *source->held);
     if (source->held == NULL)
         return mb_error_set(err, MB_NO_MEMORY, MB_CAUSE_CONNECTION, "memory",
                             "no memory for a window of %u messages", window_messages);
@@ -154,9 +80,10 @@ static void source_close(struct mb_source *source)
         memory_scope_commit(source, false);
     store = memory_store_lock();
     memory_scope_return_held(source, UINT32_MAX);
-    for (size_t i = 0; i < source->members_count; i++)
-        memory_group_leave(&source->members[i], source->host->monotonic_ms(source->host->context));
+    memory_streams_leave(source);
     memory_store_unlock(store);
+    for (size_t i = 0; i < source->members_count; i++)
+        source->host->release(source->host->context, source->members[i]);
     if (source->wake.fd >= 0)
         close(source->wake.fd);
     source->host->release(source->host->context, source->held);
@@ -170,7 +97,7 @@ static enum mb_status source_open(const struct mb_open_params *params,
 {
     const struct memory_endpoint_options *endpoint = params->endpoint;
     const struct mb_host *host = params->host;
-    struct mb_source *source = zalloc(host, 1, sizeof *source);
+    struct mb_source *source = memory_zalloc(host, 1, sizeof *source);
     const char *const *names;
     size_t count = names_of(params, &names);
     struct memory_store *store;
@@ -196,7 +123,7 @@ static enum mb_status source_open(const struct mb_open_params *params,
         memory_generate_open(source);
     } else if (status == MB_OK) {
         store = memory_store_lock();
-        status = join(source, store, names, count, err);
+        status = memory_streams_join(source, store, names, count, err);
         memory_store_unlock(store);
     }
     if (status != MB_OK) {
@@ -231,10 +158,11 @@ static void source_fds(struct mb_source *source, struct mb_wait *wait)
     }
     store = memory_store_lock();
     for (size_t i = 0; i < source->members_count; i++) {
-        int64_t deadline_ms = memory_group_deadline(source->members[i].group);
+        const struct memory_member *member = source->members[i];
+        int64_t deadline_ms = memory_group_deadline(member->group);
 
-        wait->ready = wait->ready || source->members[i].changed;
-        if (deadline_ms < wait->deadline_ms)
+        wait->ready = wait->ready || member->changed;
+        if (!member->away && deadline_ms < wait->deadline_ms)
             wait->deadline_ms = deadline_ms;
     }
     for (size_t i = 0; !wait->ready && !source->paused && i < source->scopes_count; i++)
@@ -408,6 +336,12 @@ static void source_pause(struct mb_source *source, bool paused)
     source->paused = paused;
 }
 
+static enum mb_status source_streams(struct mb_source *source, const struct mb_strings *streams,
+                                     struct mb_error *err)
+{
+    return generates(source) ? MB_OK : memory_streams_change(source, streams, err);
+}
+
 static enum mb_status source_service(struct mb_source *source, struct mb_error *err)
 {
     (void)err;
@@ -430,4 +364,5 @@ const struct mb_source_ops memory_source_ops = {
     .pause = source_pause,
     .service = source_service,
     .close = source_close,
+    .streams = source_streams,
 };

@@ -56,10 +56,12 @@ struct mb_source {
     bool paused;
     struct memory_wake wake;
 
-    struct memory_member *members; /* one a stream */
+    struct memory_member **members; /* one a stream; they stay where they are */
     size_t members_count;
-    struct memory_scope *scopes; /* one a partition */
+    size_t members_capacity;
+    struct memory_scope *scopes; /* one a partition; a stream that leaves keeps its own */
     size_t scopes_count;
+    size_t scopes_capacity;
     size_t turn; /* the scope to read first */
 
     /* Queues: what is held, at most as many as the window has. token % held_size is the place. */
@@ -71,6 +73,17 @@ struct mb_source {
 
     struct memory_generator generator;
 };
+
+/* memory_streams.c: which streams the source reads. */
+/* The store: enters the groups of all streams of the list that it is not in, or some of them and an
+ * error. */
+enum mb_status memory_streams_join(struct mb_source *source, struct memory_store *store,
+                                   const char *const *names, size_t count, struct mb_error *err);
+enum mb_status memory_streams_change(struct mb_source *source, const struct mb_strings *streams,
+                                     struct mb_error *err);
+/* The store: leaves all groups. */
+void memory_streams_leave(struct mb_source *source);
+void *memory_zalloc(const struct mb_host *host, size_t count, size_t size);
 
 /* memory_scope.c: the store's view of shares becomes events, answers, and stored offsets. */
 enum mb_status memory_scope_service(struct mb_source *source);

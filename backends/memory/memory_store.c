@@ -248,6 +248,7 @@ void memory_queue_return(struct memory_stream *stream, struct memory_record *rec
         after = after->next;
     }
     record->message.redelivered = true;
+    record->message.delivery_count++;
     record->previous = before;
     record->next = after;
     if (before != NULL)

@@ -76,6 +76,9 @@ struct options {
 bool options_open(struct contract *contract, struct options *options);
 /* The same without creating it. */
 bool options_fill(struct contract *contract, struct options *options);
+/* Makes the source's options those of a pattern, which every stream of this run matches; false: the
+ * backend has no option for patterns. */
+bool options_pattern(struct options *options);
 /* The same stream, another group. */
 void options_regroup(struct options *options);
 void options_close(struct options *options);
@@ -144,6 +147,7 @@ struct tested_source {
     struct mb_position start_at[SCOPES_MAX]; /* or, by partition (none: 0), if its kind is set */
     struct mb_message *messages[BATCH_MAX];
     uint32_t batch_max;
+    const struct mb_strings *streams; /* as the core resolved a pattern; NULL: there is none */
     struct mb_arena arena;
     void *chunks; /* of the arena, freed with release */
     uint64_t committed_events;
@@ -267,6 +271,8 @@ void case_two_members(struct contract *contract);
 void case_standby(struct contract *contract);
 void case_transaction(struct contract *contract);
 void case_positions(struct contract *contract);
+void case_streams(struct contract *contract);
+void case_degraded(struct contract *contract);
 
 /* Loads a module and calls its entry; NULL and a text on stderr if that fails. */
 const struct mb_backend *contract_load(const char *path);

@@ -24,6 +24,8 @@ const struct contract_case contract_cases[] = {
     {"standby", case_standby},
     {"transaction", case_transaction},
     {"positions", case_positions},
+    {"streams", case_streams},
+    {"degraded", case_degraded},
 };
 
 const size_t contract_cases_count = sizeof contract_cases / sizeof contract_cases[0];

@@ -96,6 +96,50 @@ bool options_fill(struct contract *contract, struct options *options)
     return true;
 }
 
+/* The option that takes a pattern, beside or instead of the one that names the stream. */
+static const struct mb_option *pattern_option(const struct mb_option_table *table, const char *name)
+{
+    const struct mb_option *found = NULL;
+
+    for (size_t i = 0; i < table->count; i++) {
+        const struct mb_option *row = &table->rows[i];
+
+        if ((row->flags & MB_OPTION_MAY_BE_PATTERN) == 0)
+            continue;
+        if (strcmp(row->name, name) == 0)
+            return row;
+        found = row;
+    }
+    return found;
+}
+
+bool options_pattern(struct options *options)
+{
+    struct contract *contract = options->contract;
+    const struct mb_option_table *table = &contract->backend->source_options;
+    const char *list[SETTINGS_MAX];
+    char pattern[VALUE_SIZE];
+
+    memcpy(list, contract->source, sizeof list);
+    for (size_t i = 0; i < SETTINGS_MAX && list[i] != NULL; i++) {
+        const struct mb_option *option;
+        char name[64];
+
+        if (strstr(list[i], "{stream}") == NULL)
+            continue;
+        snprintf(name, sizeof name, "%.*s", (int)strcspn(list[i], "="), list[i]);
+        option = pattern_option(table, name);
+        if (option == NULL)
+            return false;
+        snprintf(pattern, sizeof pattern, "%s=^%s.*", option->name, contract->prefix);
+        list[i] = pattern;
+        mb_applied_destroy(options->source);
+        options->source = options_apply(contract, table, list, NULL, options->stream);
+        return options->source != NULL;
+    }
+    return false;
+}
+
 static bool create(struct options *options)
 {
     struct contract *contract = options->contract;

@@ -79,6 +79,7 @@ enum mb_status source_open(struct tested_source *source, const struct options *o
         .route_name = "contract",
         .endpoint_name = "tested",
         .default_group = options->group,
+        .streams = source->streams,
         .window_messages = 4096,
         .window_bytes = 16u << 20,
         .timeout_ms = contract->timeout_ms,

@@ -113,6 +113,10 @@ static void spoil_batch(struct mb_source *source, struct mb_batch *batch)
         if (batch->count > 1)
             memcpy(batch->messages[0] + 1, batch->messages[1], 8);
         break;
+    case FAULT_HIDES_LOSS:
+        if (batch->count > 0)
+            batch->messages[0]->present &= ~(uint32_t)MB_HAS_CONTENT_TYPE;
+        break;
     case FAULT_ACKS_AT_POLL:
         ack_batch(source, batch);
         break;
@@ -165,6 +169,14 @@ static enum mb_status source_stop(struct mb_source *source, const uint32_t *scop
 static enum mb_status source_service(struct mb_source *source, struct mb_error *err)
 {
     return planted.inner->source->service(source->inner, err);
+}
+
+static enum mb_status source_streams(struct mb_source *source, const struct mb_strings *streams,
+                                     struct mb_error *err)
+{
+    if (planted.fault == FAULT_IGNORES_STREAMS)
+        return MB_OK;
+    return planted.inner->source->streams(source->inner, streams, err);
 }
 
 static void source_close(struct mb_source *source)
@@ -323,6 +335,7 @@ const struct mb_backend *faulty_backend(const struct mb_backend *inner, enum fau
         .stop = source_stop,
         .service = source_service,
         .close = source_close,
+        .streams = source_streams,
     };
     planted.sink = (struct mb_sink_ops){
         .struct_size = sizeof planted.sink,

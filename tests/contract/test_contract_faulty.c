@@ -38,6 +38,8 @@ static const struct planting plantings[] = {
     {FAULT_FORGETS_ACKS, "forgets acknowledgements", case_all_acknowledged, "came again"},
     {FAULT_ACKS_AT_POLL, "acknowledges at poll", case_nothing_acknowledged, "did not come again"},
     {FAULT_KEEPS_REVOKED, "keeps what was revoked", case_two_members, "do not divide"},
+    {FAULT_IGNORES_STREAMS, "ignores other streams", case_streams, "messages came"},
+    {FAULT_HIDES_LOSS, "loses a field in silence", case_degraded, "nobody was told"},
     {FAULT_LEAKS, "leaks", case_unused, "kept 1 allocations after close"},
     {FAULT_BUSY, "is busy for nothing", case_idle, "keeps its worker busy"},
     {FAULT_OPEN_FAILS_BADLY, "fails to open badly", case_unused, "failed and left an instance"},
