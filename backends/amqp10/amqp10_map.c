@@ -559,33 +559,28 @@ static enum mb_status reject(const struct decoder *decoder, struct mb_slice byte
 enum mb_status amqp10_decode(struct mb_slice bytes, struct mb_arena *arena,
                              struct mb_message *message, uint64_t *ret_bytes)
 {
-    unsigned char *copy = mb_arena_alloc(arena, bytes.size);
-    struct decoder decoder = {.arena = arena,
+    struct decoder decoder = {.reader = {.data = bytes.data, .size = bytes.size},
+                              .arena = arena,
                               .message = message,
                               .bare = bytes.size,
                               .bare_end = bytes.size,
                               .fault = ""};
     enum mb_status status;
 
-    if (copy == NULL)
-        return MB_NO_MEMORY;
-    if (bytes.size > 0)
-        memcpy(copy, bytes.data, bytes.size);
     *ret_bytes = bytes.size;
-    decoder.reader.data = copy;
-    decoder.reader.size = bytes.size;
     status = read_sections(&decoder);
     if (status == MB_OK)
         status = finish_body(&decoder);
     if (status == MB_REJECTED)
-        return reject(&decoder, (struct mb_slice){copy, bytes.size});
+        return reject(&decoder, bytes);
     if (status != MB_OK)
         return status;
     message->headers = decoder.headers;
     message->headers_count = decoder.headers_count;
     if (decoder.bare < decoder.bare_end) {
         message->raw_kind = MB_RAW_AMQP10_BARE;
-        message->raw = (struct mb_slice){copy + decoder.bare, decoder.bare_end - decoder.bare};
+        message->raw =
+            (struct mb_slice){decoder.reader.data + decoder.bare, decoder.bare_end - decoder.bare};
     }
     return MB_OK;
 }

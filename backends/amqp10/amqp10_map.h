@@ -10,11 +10,12 @@
 
 #define AMQP10_PLATFORM "amqp10"
 
-/* A complete message as it came in transfers. Slices of *message point into the arena (the bytes
- * are copied there once). Sets raw to the bare message (MB_RAW_AMQP10_BARE), promotes nothing,
- * takes x-opt-mbridge-… annotations as carriers. What cannot be decoded is still handed over: body
- * is the bytes as they came, reject_reason is set. *ret_bytes: key, body, headers. MB_NO_MEMORY is
- * the only failure. now_ms is not needed: ttl and absolute-expiry are carried as they are. */
+/* A complete message as it came in transfers. Slices of *message point into bytes, which lie in the
+ * arena too, or live as long; everything else is put there. Sets raw to the bare message
+ * (MB_RAW_AMQP10_BARE), promotes nothing, takes x-opt-mbridge-… annotations as carriers. What
+ * cannot be decoded is still handed over: body is the bytes as they came, reject_reason is set.
+ * *ret_bytes: key, body, headers. MB_NO_MEMORY is the only failure. now_ms is not needed: ttl and
+ * absolute-expiry are carried as they are. */
 enum mb_status amqp10_decode(struct mb_slice bytes, struct mb_arena *arena,
                              struct mb_message *message, uint64_t *ret_bytes);
 
