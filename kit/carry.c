@@ -188,7 +188,6 @@ enum mb_status mb_carry_prepare(struct mb_carry *carry, const struct mb_outgoing
     status = carry->project(carry->context, item, message, &carry->scratch, natural, err);
     if (status != MB_OK)
         return status == MB_NO_MEMORY ? no_memory(err) : status;
-    natural->sidecar = MB_SLICE_NULL;
     status = explain(carry, message, ret_carried, err);
     if (status != MB_OK)
         return status;
