@@ -61,7 +61,7 @@ static enum mb_status describer_open(const struct mb_open_params *params,
 {
     const struct mb_host *host = params->host;
     struct mb_describer *describer = redis_alloc_zero(host, sizeof *describer);
-    struct redis_client *client;
+    struct redis_client *client = NULL;
     enum mb_status status;
 
     *ret_describer = NULL;
@@ -108,7 +108,7 @@ static enum mb_status describer_identity(struct mb_describer *describer, char *i
     static const char *const info[] = {"INFO", "replication"};
     static const char *const nodes[] = {"CLUSTER", "NODES"};
     bool cluster = describer->topology->cluster;
-    struct redis_client *client;
+    struct redis_client *client = NULL;
     redisReply *reply = NULL;
     const char *found = NULL;
     enum mb_status status = client_of(describer, 0, &client, err);
@@ -292,7 +292,7 @@ static enum mb_status describer_describe(struct mb_describer *describer, uint32_
     const char *const write[] = {"XADD", name, "*", "body", ""};
     const struct mb_host *host = describer->host;
     size_t size = strlen(name) + 1;
-    struct redis_client *client;
+    struct redis_client *client = NULL;
     struct described *described;
     enum mb_status status;
 
@@ -339,7 +339,7 @@ static enum mb_status describer_ensure(struct mb_describer *describer,
     const char *const exists[] = {"EXISTS", record->name};
     const char *const create[] = {"XGROUP", "CREATE", record->name, group, "$", "MKSTREAM"};
     const char *const destroy[] = {"XGROUP", "DESTROY", record->name, group};
-    struct redis_client *client;
+    struct redis_client *client = NULL;
     redisReply *reply = NULL;
     bool there = false;
     enum mb_status status =
@@ -447,7 +447,7 @@ static enum mb_status describer_list(struct mb_describer *describer,
     if (names.items == NULL)
         return mb_error_set(err, MB_NO_MEMORY, MB_CAUSE_CONNECTION, "memory", "out of memory");
     for (size_t i = 0; status == MB_OK && i < describer->topology->nodes_count; i++) {
-        struct redis_client *client;
+        struct redis_client *client = NULL;
 
         status = client_of(describer, i, &client, err);
         if (status == MB_OK)
