@@ -130,6 +130,11 @@ def artemis(brokers):
 
 
 @pytest.fixture
+def redis(brokers):
+    return brokers.redis()
+
+
+@pytest.fixture
 def fresh(request, dice):
     """Names that no other test uses on the same brokers: fresh('orders')."""
     tag = f"{dice.randrange(1 << 24):06x}"

@@ -74,3 +74,12 @@ def test_amqp10_rabbitmq4(brokers):
     # It adds annotations, so that headers are not what was sent.
     broker = brokers.rabbit("trixie", release="trixie")
     run_amqp10(broker.amqp10_uri, "/queues/", carries="redelivered")
+
+
+def test_redis(redis):
+    run_suite("redis", *WAITS,
+              *each("--endpoint", f"uri={redis.uri}"),
+              *each("--source", "stream={stream}"),
+              *each("--sink", "stream={stream}"),
+              "--bad-endpoint", "uri=redis://127.0.0.1:1/0", "--partitions", "1",
+              "--carries", "headers,header-order,key,empty-key,duplicate-headers,redelivered")
