@@ -52,12 +52,12 @@ static const void *values_of(struct mb_loader *loader, const struct mb_settings 
 }
 
 /* 0, or long enough not to be a burden for the broker. */
-static void check_rediscover(struct mb_loader *loader, const struct mb_settings *settings,
-                             int64_t rediscover_ms)
+static void check_discover(struct mb_loader *loader, const struct mb_settings *settings,
+                           int64_t discover_ms)
 {
-    if (rediscover_ms > 0 && rediscover_ms < 1000)
-        mb_loader_error(loader, mb_settings_line(settings, "rediscover"),
-                        "rediscover must be 0 (never) or at least \"1s\"");
+    if (discover_ms > 0 && discover_ms < 1000)
+        mb_loader_error(loader, mb_settings_line(settings, "discover"),
+                        "discover must be 0 (never) or at least \"1s\"");
 }
 
 void mb_loader_take_bridge(struct mb_loader *loader, const struct mb_settings *settings)
@@ -75,9 +75,9 @@ void mb_loader_take_bridge(struct mb_loader *loader, const struct mb_settings *s
     config->stop_timeout_ms = values->stop_timeout_ms;
     config->drain_idle_ms = values->drain_idle_ms;
     config->drain_timeout_ms = values->drain_timeout_ms;
-    config->rediscover_ms = values->rediscover_ms;
+    config->discover_ms = values->discover_ms;
     config->core_dumps = values->core_dumps;
-    check_rediscover(loader, settings, config->rediscover_ms);
+    check_discover(loader, settings, config->discover_ms);
     mb_applied_destroy(applied);
 }
 
@@ -123,10 +123,10 @@ void mb_loader_take_stream(struct mb_loader *loader, const struct mb_settings *s
     if (values == NULL)
         return;
     stream->create = values->create;
-    stream->rediscover_ms = mb_settings_text(settings, "rediscover") != NULL
-                                ? values->rediscover_ms
-                                : loader->config->rediscover_ms;
-    check_rediscover(loader, settings, values->rediscover_ms);
+    stream->discover_ms = mb_settings_text(settings, "discover") != NULL
+                              ? values->discover_ms
+                              : loader->config->discover_ms;
+    check_discover(loader, settings, values->discover_ms);
     mb_loader_copy_list(loader, &values->exclude, &stream->exclude, &stream->exclude_count);
     mb_applied_destroy(applied);
 }
@@ -251,7 +251,7 @@ static bool endpoint_equal(const struct mb_config_endpoint *a, const struct mb_c
 
 static bool stream_equal(const struct mb_config_stream *a, const struct mb_config_stream *b)
 {
-    return a->create == b->create && a->rediscover_ms == b->rediscover_ms &&
+    return a->create == b->create && a->discover_ms == b->discover_ms &&
            endpoint_equal(a->endpoint, b->endpoint) &&
            strings_equal(a->exclude, a->exclude_count, b->exclude, b->exclude_count) &&
            mb_settings_equal(&a->settings, &b->settings);

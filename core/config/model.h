@@ -44,7 +44,7 @@ struct mb_config_stream {
     bool create;                 /* sink: create a missing fixed destination */
     char **exclude;
     size_t exclude_count;
-    int64_t rediscover_ms; /* source: when to look again what a pattern matches; 0: never */
+    int64_t discover_ms; /* source: when to look again what a pattern matches; 0: never */
 };
 
 struct mb_config_step {
@@ -96,7 +96,7 @@ struct mb_config {
     int64_t stop_timeout_ms;
     int64_t drain_idle_ms;
     int64_t drain_timeout_ms; /* 0: none */
-    int64_t rediscover_ms;    /* where a source says nothing else */
+    int64_t discover_ms;      /* where a source says nothing else */
     bool core_dumps;
     struct mb_config_endpoint **endpoints;
     size_t endpoints_count;

@@ -60,9 +60,9 @@ static const struct mb_option bridge_rows[] = {
      .default_text = "0",
      .doc = "With --drain: give up with exit status 1 after this time. 0 waits as long as it "
             "takes."},
-    {.name = "rediscover",
+    {.name = "discover",
      .type = MB_OPTION_DURATION,
-     .offset = offsetof(struct mb_bridge_values, rediscover_ms),
+     .offset = offsetof(struct mb_bridge_values, discover_ms),
      .default_text = "30s",
      .min = 0,
      .max = 86400000,
@@ -104,14 +104,14 @@ static const struct mb_option source_rows[] = {
      .offset = offsetof(struct mb_stream_values, exclude),
      .doc = "Beside a pattern: streams to leave out, by name, ^regular expression or glob. Dead "
             "letters of the file's routes are left out by themselves."},
-    {.name = "rediscover",
+    {.name = "discover",
      .type = MB_OPTION_DURATION,
-     .offset = offsetof(struct mb_stream_values, rediscover_ms),
+     .offset = offsetof(struct mb_stream_values, discover_ms),
      .min = 0,
      .max = 86400000,
      .doc =
          "Beside a pattern: how often the streams that it matches are listed again, at least 1s; "
-         "0: only when the source connects. Unset: as the bridge's rediscover says."},
+         "0: only when the source connects. Unset: as the bridge's discover says."},
 };
 
 static const struct mb_option sink_rows[] = {

@@ -14,7 +14,7 @@ struct mb_bridge_values {
     int64_t stop_timeout_ms;
     int64_t drain_idle_ms;
     int64_t drain_timeout_ms;
-    int64_t rediscover_ms;
+    int64_t discover_ms;
     bool core_dumps;
 };
 
@@ -28,7 +28,7 @@ struct mb_stream_values {
     const char *endpoint;
     bool create;
     struct mb_strings exclude;
-    int64_t rediscover_ms;
+    int64_t discover_ms;
 };
 
 struct mb_step_values {

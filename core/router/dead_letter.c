@@ -80,6 +80,9 @@ enum mb_status mb_dead_letter_create(struct mb_arena *arena, const struct mb_mes
         return MB_NO_MEMORY;
     memset(letter, 0, sizeof *letter);
     *message = *original;
+    /* Whoever reads the dead letters is to have this one. */
+    message->reject_reason = NULL;
+    message->reject_text = NULL;
     if (original->headers_count > 0)
         memcpy(added.headers, original->headers,
                original->headers_count * sizeof *original->headers);

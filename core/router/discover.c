@@ -26,7 +26,7 @@ struct mb_discover {
 
 bool mb_discover_is_wanted(const struct mb_config_stream *source)
 {
-    return source->rediscover_ms > 0 && mb_pattern_row(source) != NULL;
+    return source->discover_ms > 0 && mb_pattern_row(source) != NULL;
 }
 
 enum mb_status mb_discover_create(struct mb_lane *lane, struct mb_discover **ret_discover)
@@ -97,7 +97,7 @@ static void ask(struct mb_discover *discover, int64_t now_ms)
 {
     const struct mb_lane *lane = discover->lane;
 
-    discover->ask_at_ms = now_ms + lane->source.stream->rediscover_ms;
+    discover->ask_at_ms = now_ms + lane->source.stream->discover_ms;
     discover->asking = true;
     discover->asked_opens = lane->source.opens;
     discover->job =
@@ -222,7 +222,7 @@ enum mb_status mb_discover_step(struct mb_discover *discover, int64_t now_ms)
 
     if (discover->opens_seen != lane->source.opens) {
         discover->opens_seen = lane->source.opens;
-        discover->ask_at_ms = now_ms + lane->source.stream->rediscover_ms;
+        discover->ask_at_ms = now_ms + lane->source.stream->discover_ms;
         discover->reopening = false;
         discover->is_told = false;
         mb_names_release(&discover->told);

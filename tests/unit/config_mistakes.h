@@ -73,7 +73,7 @@ static const struct mistake mistakes[] = {
      "brokers of endpoint \"e22\" must not be empty"},
     {ENDPOINT, "f = { backend = \"fake\"; brokers = \"b\"; };", "\"f\" was set before, in line"},
 
-    {FROM, "rediscover = \"10ms\";", "rediscover must be 0 (never) or at least"},
+    {FROM, "discover = \"10ms\";", "discover must be 0 (never) or at least"},
     {FROM, "topik = \"x\";", "unknown key \"topik\" in from of route"},
     {FROM, "start = \"yesterday\";", "start must be \"earliest\""},
     {FROM, "start = \"2026-02-30T00:00:00Z\";", "start must be \"earliest\""},

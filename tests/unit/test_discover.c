@@ -12,7 +12,7 @@
 #include <cmocka.h>
 
 #define TO      "to = { endpoint = \"b\"; stream = \"d\"; };"
-#define PATTERN "from = { endpoint = \"a\"; stream = \"^shop\\\\..*\"; rediscover = \"1s\"; };"
+#define PATTERN "from = { endpoint = \"a\"; stream = \"^shop\\\\..*\"; discover = \"1s\"; };"
 
 static void list(const char *const *names)
 {
@@ -106,7 +106,7 @@ static void what_is_left_out_stays_out(void **state)
     hand.takes_streams = true;
     LIST("shop.a");
     hand_open(&bench, "from = { endpoint = \"a\"; stream = \"shop.*\"; exclude = \"^.*tmp$\"; "
-                      "rediscover = \"1s\"; };" TO
+                      "discover = \"1s\"; };" TO
                       "dead_letter = { endpoint = \"a\"; stream = \"shop.dead\"; number = 1; };");
     hand_step(&bench, 100);
     LIST("shop.a", "shop.tmp", "shop.dead");
@@ -123,7 +123,7 @@ static void off_and_while_draining_nothing_is_asked(void **state)
     hand_begin();
     hand.takes_streams = true;
     LIST("shop.a");
-    hand_open(&bench, "from = { endpoint = \"a\"; stream = \"shop.*\"; rediscover = \"0\"; };" TO);
+    hand_open(&bench, "from = { endpoint = \"a\"; stream = \"shop.*\"; discover = \"0\"; };" TO);
     hand_step(&bench, 100);
     LIST("shop.a", "shop.b");
     hand_step(&bench, 60000);

@@ -99,6 +99,7 @@ static void what_the_source_rejects_is_not_sent(void **state)
     assert_string_equal(hand.sinks[0].sent[0].body, "whole");
     assert_int_equal(hand.sinks[3].sent_count, 1);
     assert_string_equal(hand.sinks[3].sent[0].body, "broken");
+    assert_null(hand.sinks[3].sent[0].message.reject_reason);
     assert_int_equal(hand_count(&bench.counters.dead_lettered), 1);
     assert_true(hand.inputs[0].acked);
     hand_close(&bench);

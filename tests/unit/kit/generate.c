@@ -92,14 +92,18 @@ static int64_t signed_number(struct generator *generator, unsigned bits)
     return (int64_t)number;
 }
 
-struct mb_slice generate_bytes(struct generator *generator, uint32_t size_max)
+static struct mb_slice sized(struct generator *generator, uint32_t size)
 {
-    uint32_t size = generator_below(generator, size_max + 1);
     unsigned char *bytes = alloc(generator, size);
 
     for (uint32_t i = 0; i < size; i++)
         bytes[i] = next_byte(generator);
     return (struct mb_slice){bytes, size};
+}
+
+struct mb_slice generate_bytes(struct generator *generator, uint32_t size_max)
+{
+    return sized(generator, generator_below(generator, size_max + 1));
 }
 
 struct mb_slice generate_text(struct generator *generator, uint32_t size_max)
@@ -131,15 +135,6 @@ static struct mb_slice long_or_short(struct generator *generator, bool text)
     uint32_t size_max = generator_one_in(generator, 16) ? LONG_SIZE_MAX : 12;
 
     return text ? generate_text(generator, size_max) : generate_bytes(generator, size_max);
-}
-
-static struct mb_slice sized(struct generator *generator, uint32_t size)
-{
-    unsigned char *bytes = alloc(generator, size);
-
-    for (uint32_t i = 0; i < size; i++)
-        bytes[i] = next_byte(generator);
-    return (struct mb_slice){bytes, size};
 }
 
 static struct mb_slice symbol(struct generator *generator)
