@@ -1,11 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Format codes of AMQP 1.0 (Part 1, section 1.6), and what reading and writing share. */
+/* Format codes of AMQP 1.0 (Part 1, section 1.6). */
 #ifndef MBRIDGE_KIT_TYPES_CODES_H
 #define MBRIDGE_KIT_TYPES_CODES_H
-
-#include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
 
 enum mb_code {
     MB_CODE_DESCRIBED = 0x00,
@@ -49,13 +45,5 @@ enum mb_code {
     MB_CODE_ARRAY8 = 0xE0,
     MB_CODE_ARRAY32 = 0xF0
 };
-
-#define MB_DESCRIPTOR_SECONDS "mbridge:seconds"
-#define MB_DESCRIPTOR_SCALED  "mbridge:decimal"
-
-/* Counts the items that an array makes beyond what its size bytes of elements account for, so that
- * few bytes never make many items: elements of no bytes, elements under many descriptors. false:
- * that is more than MB_TYPES_BARE_MAX in all. */
-bool mb_types_charge(uint32_t *bare_count, uint32_t count, unsigned descriptors_count, size_t size);
 
 #endif
