@@ -36,6 +36,7 @@ import org.apache.qpid.jms.JmsConnectionFactory;
  * <pre>
  *   Jms send URI QUEUE SEED COUNT         sends messages of every kind, then COUNT random ones
  *   Jms receive URI QUEUE COUNT SECONDS   receives and acknowledges
+ *   Jms order URI QUEUE KEY BODY          sends one message as an application would
  * </pre>
  *
  * Each prints one JSON object a message, as the client's own message object shows it after sending
@@ -55,7 +56,8 @@ public final class Jms {
 
     public static void main(String[] arguments) throws Exception {
         if (arguments.length != 5) {
-            System.err.println("Jms send URI QUEUE SEED COUNT | receive URI QUEUE COUNT SECONDS");
+            System.err.println("Jms send URI QUEUE SEED COUNT | receive URI QUEUE COUNT SECONDS"
+                + " | order URI QUEUE KEY BODY");
             System.exit(2);
         }
         PrintStream out = new PrintStream(System.out, false, StandardCharsets.UTF_8);
@@ -66,6 +68,8 @@ public final class Jms {
             Queue queue = session.createQueue(arguments[2]);
             if (arguments[0].equals("send")) {
                 jms.send(queue, Long.parseLong(arguments[3]), Integer.parseInt(arguments[4]));
+            } else if (arguments[0].equals("order")) {
+                jms.order(queue, arguments[3], arguments[4]);
             } else {
                 jms.receive(queue, Integer.parseInt(arguments[3]),
                     Integer.parseInt(arguments[4]));
@@ -89,6 +93,17 @@ public final class Jms {
                 plain ? Message.DEFAULT_PRIORITY : number % 10, plain ? 0 : 3_600_000);
             print(messages.get(number));
         }
+    }
+
+    private void order(Queue queue, String key, String body) throws JMSException {
+        Message message = session.createTextMessage(body);
+        message.setStringProperty("region", "eu");
+        message.setIntProperty("amount", 42);
+        message.setStringProperty("JMSXGroupID", key);
+        message.setJMSCorrelationID("c-17");
+        message.setJMSType("created");
+        session.createProducer(queue).send(message);
+        print(message);
     }
 
     private void receive(Queue queue, int count, int seconds) throws JMSException {

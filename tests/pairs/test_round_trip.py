@@ -26,10 +26,6 @@ SAMPLE, FULL = 200, 2000
 TOPIC_LIMIT = {"max.message.bytes": "4000000"}
 SAMPLES_SHOWN = 3
 
-# A sink's own defaults add what the message does not say: here it is to be a mirror.
-MIRROR = {"amqp10": {"persistent": False, "trust_user_id": True},
-          "amqp091": {"persistent": False}}
-
 # Where the message is, which the route decides: not the message.
 ROUTED = {"amqp091": ("exchange",)}
 
@@ -122,7 +118,7 @@ def travel(near, far, messages, fresh, workdir, ending):
         [{"name": "out", "from": {"endpoint": "a", **near.source(there)},
           "to": {"endpoint": "b", **far.sink(middle)}},
          {"name": "home", "from": {"endpoint": "b", **far.source(middle)},
-          "to": {"endpoint": "a", **near.mirror(back), **MIRROR.get(near.platform, {})}}])))
+          "to": {"endpoint": "a", **near.mirror(back)}}])))
     bridge.start()
     expected = near.take(control, len(messages), 60)
     try:

@@ -57,6 +57,10 @@ class Jms:
     def receive(self, queue, number, seconds=30):
         return self._run(seconds + 20, "receive", queue, number, seconds)
 
+    def order(self, queue, key, body):
+        """One message with the properties region and amount, correlation id c-17, type created."""
+        return self._run(60, "order", queue, key, body)[0]
+
     def _run(self, limit, command, queue, *numbers):
         done = subprocess.run(
             ["java", "-Xms32m", "-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1",

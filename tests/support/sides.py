@@ -10,7 +10,7 @@ A side stands for one running broker:
                         a collector take it as it is (Feeder(…, **place), Collector(…, **place))
     source(place)       the members of `from` that name it, without `endpoint`
     sink(place)         the same for `to`
-    mirror(place)       the same for a sink that keeps what a plain one decides by itself
+    mirror(place)       the same for a sink that adds nothing which the message does not say
     put(place, messages), take(place, number, seconds)
                         messages in the platform's normal form (support/corpus.py), each confirmed
 
@@ -73,8 +73,7 @@ class RabbitSide:
     sink = source
 
     def mirror(self, place):
-        """Keeps the routing key."""
-        return {"exchange": place["exchange"]}
+        return {"exchange": place["exchange"], "persistent": False}
 
     def put(self, place, messages):
         with rabbit_channel(place["uri"]) as channel:
@@ -123,7 +122,10 @@ class Amqp10Side:
     def source(self, place):
         return {"address": place["address"]}
 
-    sink = mirror = source
+    sink = source
+
+    def mirror(self, place):
+        return {"address": place["address"], "persistent": False, "trust_user_id": True}
 
     def put(self, place, messages):
         send_all(place, [normal.to_amqp10(message) for message in messages])
