@@ -55,11 +55,13 @@ struct amqp_source_options {
     struct mb_position start; /* of streams; NONE: they are queues */
 };
 
+enum amqp_queue_type { AMQP_QUEUE_CLASSIC = 0, AMQP_QUEUE_QUORUM = 1, AMQP_QUEUE_STREAM = 2 };
+
 struct amqp_sink_options {
     const char *queue;       /* template */
     const char *exchange;    /* template */
     const char *routing_key; /* template */
-    int64_t queue_type;      /* 0 classic, 1 quorum, 2 stream */
+    int64_t queue_type;      /* enum amqp_queue_type */
     int64_t max_message_size;
     bool mandatory;
     bool persistent;
@@ -203,12 +205,18 @@ struct amqp_client {
     int64_t heartbeat_ms;
     int64_t received_ms; /* when the last input came */
     int64_t sent_ms;
+    uint64_t received_bytes; /* not told yet (host traffic) */
+    uint64_t sent_bytes;
+    uint64_t tls_read; /* as OpenSSL counts, told already */
+    uint64_t tls_written;
     bool wants_write; /* the socket was full */
     bool unread;      /* the last read stopped before the socket was empty */
     bool blocked;
     bool was_blocked;    /* what the core knows */
     bool closed_by_peer; /* connection.close came: it awaits close-ok and nothing else */
     bool channel_closed; /* by the broker */
+    bool has_confirms;   /* by its announcement */
+    bool has_nack;
     bool broken;
     bool keeps_content; /* amqp_client_call puts contents aside instead of dropping them */
     struct amqp_stashed *stash;
@@ -268,6 +276,15 @@ enum mb_status amqp_client_read(struct amqp_client *client, struct mb_error *err
 /* Heartbeats both ways, and output that waits. */
 enum mb_status amqp_client_service(struct amqp_client *client, struct mb_error *err);
 void amqp_client_fds(const struct amqp_client *client, struct mb_wait *wait);
+/* One system call each (amqp_transfer.c). */
+enum amqp_transfer { AMQP_TRANSFER_DONE, AMQP_TRANSFER_WAIT, AMQP_TRANSFER_FAILED };
+enum amqp_transfer amqp_receive(struct amqp_client *client, void *data, size_t size,
+                                size_t *ret_size, struct mb_error *err);
+enum amqp_transfer amqp_transmit(struct amqp_client *client, const void *data, size_t size,
+                                 size_t *ret_size, struct mb_error *err);
+/* Tells the core of the bytes since the last time. */
+void amqp_tell_traffic(struct amqp_client *client);
+
 /* What is common to source and sink: close, blocked, unblocked. MB_OK if it is none of them or has
  * been dealt with. */
 enum mb_status amqp_client_method(struct amqp_client *client, const struct amqp_event *event,

@@ -4,11 +4,6 @@
 
 #include <errno.h>
 #include <poll.h>
-#include <sys/socket.h>
-#ifdef AMQP_WITH_TLS
-#include <openssl/err.h>
-#include <openssl/ssl.h>
-#endif
 
 /* How much one read takes at most before the others in the lane have their turn. */
 #define READ_SIZE_MAX (256u * 1024u)
@@ -38,115 +33,20 @@ enum mb_status amqp_client_fail(struct amqp_client *client, struct mb_error *err
                         text);
 }
 
-enum transfer { TRANSFER_DONE, TRANSFER_WAIT, TRANSFER_FAILED };
-
-#ifdef AMQP_WITH_TLS
-static enum transfer tls_result(struct amqp_client *client, int result, struct mb_error *err)
-{
-    unsigned long code;
-    char text[160];
-
-    switch (SSL_get_error(client->ssl, result)) {
-    case SSL_ERROR_WANT_READ:
-        return TRANSFER_WAIT;
-    case SSL_ERROR_WANT_WRITE:
-        client->wants_write = true;
-        return TRANSFER_WAIT;
-    case SSL_ERROR_ZERO_RETURN:
-        amqp_client_fail(client, err, "closed", "the broker closed the connection");
-        return TRANSFER_FAILED;
-    case SSL_ERROR_SYSCALL:
-        amqp_client_fail(client, err, "closed",
-                         errno != 0 ? strerror(errno) : "the broker closed the connection");
-        return TRANSFER_FAILED;
-    default:
-        code = ERR_get_error();
-        ERR_error_string_n(code, text, sizeof text);
-        amqp_client_fail(client, err, "tls", client->tls_failure[0] ? client->tls_failure : text);
-        return TRANSFER_FAILED;
-    }
-}
-#endif
-
-static enum transfer receive(struct amqp_client *client, void *data, size_t size, size_t *ret_size,
-                             struct mb_error *err)
-{
-    ssize_t got;
-
-#ifdef AMQP_WITH_TLS
-    if (client->ssl != NULL) {
-        int result;
-
-        ERR_clear_error();
-        errno = 0;
-        result = SSL_read(client->ssl, data, size > INT32_MAX ? INT32_MAX : (int)size);
-        if (result <= 0)
-            return tls_result(client, result, err);
-        *ret_size = (size_t)result;
-        return TRANSFER_DONE;
-    }
-#endif
-    do
-        got = recv(client->fd, data, size, MSG_DONTWAIT);
-    while (got < 0 && errno == EINTR);
-    if (got > 0) {
-        *ret_size = (size_t)got;
-        return TRANSFER_DONE;
-    }
-    if (got < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
-        return TRANSFER_WAIT;
-    amqp_client_fail(client, err, "closed",
-                     got < 0 ? strerror(errno) : "the broker closed the connection");
-    return TRANSFER_FAILED;
-}
-
-static enum transfer transmit(struct amqp_client *client, const void *data, size_t size,
-                              size_t *ret_size, struct mb_error *err)
-{
-    ssize_t sent;
-
-#ifdef AMQP_WITH_TLS
-    if (client->ssl != NULL) {
-        int result;
-
-        ERR_clear_error();
-        errno = 0;
-        result = SSL_write(client->ssl, data, size > INT32_MAX ? INT32_MAX : (int)size);
-        if (result <= 0)
-            return tls_result(client, result, err);
-        *ret_size = (size_t)result;
-        return TRANSFER_DONE;
-    }
-#endif
-    do
-        sent = send(client->fd, data, size, MSG_DONTWAIT | MSG_NOSIGNAL);
-    while (sent < 0 && errno == EINTR);
-    if (sent >= 0) {
-        *ret_size = (size_t)sent;
-        return TRANSFER_DONE;
-    }
-    if (errno == EAGAIN || errno == EWOULDBLOCK) {
-        client->wants_write = true;
-        return TRANSFER_WAIT;
-    }
-    amqp_client_fail(client, err, "closed", strerror(errno));
-    return TRANSFER_FAILED;
-}
-
 enum mb_status amqp_client_write(struct amqp_client *client, struct mb_error *err)
 {
     while (client->out_start < client->out_end) {
         size_t sent = 0;
 
-        switch (transmit(client, client->out + client->out_start,
-                         client->out_end - client->out_start, &sent, err)) {
-        case TRANSFER_DONE:
+        switch (amqp_transmit(client, client->out + client->out_start,
+                              client->out_end - client->out_start, &sent, err)) {
+        case AMQP_TRANSFER_DONE:
             client->out_start += sent;
             client->sent_ms = now_ms(client);
             break;
-        case TRANSFER_WAIT:
+        case AMQP_TRANSFER_WAIT:
             return MB_AGAIN;
-        case TRANSFER_FAILED:
+        case AMQP_TRANSFER_FAILED:
             return MB_DISCONNECTED;
         }
     }
@@ -169,8 +69,8 @@ enum mb_status amqp_client_read(struct amqp_client *client, struct mb_error *err
             client->unread = true;
             break;
         }
-        switch (receive(client, room, size, &got, err)) {
-        case TRANSFER_DONE:
+        switch (amqp_receive(client, room, size, &got, err)) {
+        case AMQP_TRANSFER_DONE:
             amqp_reader_filled(&client->reader, got);
             total += got;
             /* Less than there was room for: the socket is empty. Not so with TLS records. */
@@ -178,10 +78,10 @@ enum mb_status amqp_client_read(struct amqp_client *client, struct mb_error *err
                 continue;
             client->unread = false;
             break;
-        case TRANSFER_WAIT:
+        case AMQP_TRANSFER_WAIT:
             client->unread = false;
             break;
-        case TRANSFER_FAILED:
+        case AMQP_TRANSFER_FAILED:
             /* What came before the end is handed out first; the next read finds the end again. */
             if (total > 0)
                 client->broken = false;
@@ -226,6 +126,7 @@ enum mb_status amqp_client_service(struct amqp_client *client, struct mb_error *
     int64_t now = now_ms(client);
     enum mb_status status;
 
+    amqp_tell_traffic(client);
     if (client->heartbeat_ms > 0) {
         /* Input that we left in the socket says nothing about the peer, and what came while the
          * lane was held up counts. */

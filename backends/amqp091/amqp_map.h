@@ -98,6 +98,9 @@ void amqp_headers_interpret(struct mb_message *message, struct mb_header *header
 struct amqp_encoding {
     const char *username; /* the only user-id that the broker takes from us */
     bool persistent;      /* for messages that do not say */
+    /* The broker keeps a stream's messages in AMQP 1.0's form: it drops lists and tables among the
+     * headers, and ends the connection over a decimal. */
+    bool to_stream;
     struct mb_text *text; /* to work in */
 };
 

@@ -383,6 +383,23 @@ static void add_substitutes(struct projection *projection)
     }
 }
 
+static enum mb_status project_header_value(struct projection *projection,
+                                           const struct mb_value *value, struct mb_value *ret_value)
+{
+    struct mb_text *text = projection->encoding->text;
+    struct mb_slice bytes;
+
+    if (value->type != MB_DECIMAL_SCALED || !projection->encoding->to_stream)
+        return amqp_value_project(value, projection->scratch, text, ret_value);
+    mb_text_clear(text);
+    mb_text_value(text, value, NULL);
+    bytes = mb_slice_copy(&projection->scratch->arena,
+                          (struct mb_slice){text->data, text->failed ? 0 : text->size});
+    ret_value->type = MB_STRING;
+    ret_value->as.bytes = amqp_not_null(bytes);
+    return bytes.data != NULL ? MB_OK : MB_NO_MEMORY;
+}
+
 static enum mb_status project_headers(struct projection *projection)
 {
     const struct mb_message *message = projection->message;
@@ -407,8 +424,10 @@ static enum mb_status project_headers(struct projection *projection)
         *natural = (struct mb_header){.name = amqp_not_null(header->name),
                                       .section = MB_SECTION_APPLICATION,
                                       .name_type = MB_STRING};
-        status = amqp_value_project(&header->value, projection->scratch, projection->encoding->text,
-                                    &natural->value);
+        status = project_header_value(projection, &header->value, &natural->value);
+        if (status == MB_OK && projection->encoding->to_stream &&
+            (natural->value.type == MB_LIST || natural->value.type == MB_MAP))
+            continue;
         if (!gives_way(projection, natural))
             projection->headers_count++;
     }

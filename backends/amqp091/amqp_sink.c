@@ -45,15 +45,19 @@ static uint64_t sink_traits(const void *endpoint, const void *options)
     return 0;
 }
 
+/* Without confirms nobody knows what the broker has. */
 static enum mb_status start_confirms(struct mb_sink *sink, int64_t deadline_ms,
                                      struct mb_error *err)
 {
     struct amqp_writer writer = amqp_client_writer(sink->client);
-    struct mb_slice arguments;
 
+    if (!sink->client->has_confirms)
+        return mb_error_set(err, MB_UNSUPPORTED, MB_CAUSE_DESTINATION, "no-confirms",
+                            "%s: the broker has no publisher confirms in AMQP 0-9-1: it cannot be "
+                            "a sink, as nothing would say that a message is stored",
+                            sink->client->name);
     amqp_frame_simple(&writer, 1, AMQP_CONFIRM_SELECT);
-    amqp_client_commit(sink->client, &writer);
-    return amqp_client_call(sink->client, 1, AMQP_CONFIRM_SELECTED, deadline_ms, &arguments, err);
+    return amqp_client_request(sink->client, &writer, 1, AMQP_CONFIRM_SELECTED, deadline_ms, err);
 }
 
 static void sink_close(struct mb_sink *sink);
@@ -98,8 +102,11 @@ static enum mb_status sink_open(const struct mb_open_params *params, struct mb_s
     sink->sidecar_max = sink->client->frame_max > 2 * FRAME_RESERVE
                             ? sink->client->frame_max - FRAME_RESERVE
                             : sink->client->frame_max / 2;
-    mb_carry_init(&sink->carry, params, AMQP_PLATFORM, amqp_project, &sink->encoding,
-                  sink->sidecar_max);
+    /* Not even a queue's message is the same in a stream. */
+    sink->encoding.to_stream = sink->options->queue_type == AMQP_QUEUE_STREAM;
+    mb_carry_init(&sink->carry, params,
+                  sink->encoding.to_stream ? AMQP_PLATFORM " stream" : AMQP_PLATFORM, amqp_project,
+                  &sink->encoding, sink->sidecar_max);
     *ret_sink = sink;
     return MB_OK;
 }
@@ -161,7 +168,8 @@ static bool accept_loss(struct mb_sink *sink, uint64_t sequence, uint64_t lost)
         refuse(sink, sequence, &err);
         return false;
     }
-    if (sink->host->degraded != NULL)
+    if (sink->host->struct_size > offsetof(struct mb_host, degraded) &&
+        sink->host->degraded != NULL)
         sink->host->degraded(sink->host->context, lost);
     return true;
 }

@@ -360,6 +360,9 @@ static enum mb_status source_ack(struct mb_source *source, const struct mb_ack *
             amqp_store_note(source->store, acks[i].scope, acks[i].position.lo + 1);
             source->scopes[acks[i].scope].acked_token = acks[i].token;
         }
+        /* Without basic.nack the end of the channel gives it back. */
+        if (acks[i].outcome != MB_ACCEPTED && source->store == NULL && !client->has_nack)
+            continue;
         if (i + 1 < count && acks[i + 1].scope == acks[i].scope &&
             acks[i + 1].epoch == acks[i].epoch && acks[i + 1].outcome == acks[i].outcome)
             continue;
