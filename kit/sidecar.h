@@ -16,10 +16,15 @@
  * occurrence, not by index, so that brokers may add theirs.
  *
  * Not part of a message's identity, and never in the sidecar: scope, token, position, origin, raw,
- * redelivered, delivery count, path, stable id, headers of MB_SECTION_BRIDGE.
+ * redelivered, delivery count, path, stable id, headers of MB_SECTION_BRIDGE, and how late it was
+ * when a log took the message (of MB_TIMESTAMP_LOG_APPEND only the kind counts).
  *
- * Bytes: one octet version (1), then entries; typed values as in kit/types.h. A reader skips no
- * version that it does not know: such a sidecar counts as absent. Pure; any thread.
+ * Bounds. A message with more than 4096 headers, or a natural one, has no entries about headers:
+ * their difference is lost, and a reader leaves them as they are. A value nested deeper than 64 is
+ * lost. What a reader allocates follows the sidecar's and the headers' size, what it computes too.
+ *
+ * Bytes: one octet version (1), then entries (kit/sidecar_parts.h); typed values as in kit/types.h.
+ * A version that the reader does not know counts as malformed. Pure; any thread.
  */
 #ifndef MBRIDGE_KIT_SIDECAR_H
 #define MBRIDGE_KIT_SIDECAR_H
@@ -34,8 +39,9 @@ enum mb_status mb_sidecar_write(const struct mb_message *message, const struct m
                                 size_t size_max, struct mb_text *out, uint64_t *ret_lost);
 
 /* Fills *ret_message with natural plus what natural->sidecar says: all that it points to belongs to
- * natural or lies in the arena. *ret_message has no sidecar. A malformed sidecar counts as absent
- * and sets *ret_malformed. MB_NO_MEMORY is the only failure. */
+ * natural or lies in the arena. *ret_message has no sidecar; the bridge's own headers stay in its
+ * list. A malformed sidecar counts as absent, whole, and sets *ret_malformed. MB_NO_MEMORY is the
+ * only failure; *ret_message is natural without sidecar then. */
 enum mb_status mb_sidecar_restore(const struct mb_message *natural, struct mb_arena *arena,
                                   struct mb_message *ret_message, bool *ret_malformed);
 

@@ -10,7 +10,7 @@
 
 #include <cmocka.h>
 
-#define ROUNDS       20000u
+#define ROUNDS       10000u
 #define SIDECAR_MAX  (1u << 20)
 #define FIELDS_COUNT 20u
 
