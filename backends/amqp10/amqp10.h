@@ -159,6 +159,7 @@ struct amqp10_client {
 
 struct amqp10_open {
     const struct mb_open_params *params;
+    const char *container; /* its very id; NULL: that of the endpoint, or of the route */
     const char *role;      /* "source", "sink", "describe": for the container's id */
     bool stable_container; /* the same id each time, as durable subscriptions need */
     const struct amqp10_redirect *redirect; /* go there instead; NULL: to the endpoint */
@@ -168,6 +169,9 @@ struct amqp10_open {
  * redirects, and the endpoint allows it, goes there, once. */
 enum mb_status amqp10_client_open(const struct amqp10_open *open, struct amqp10_client **ret_client,
                                   struct mb_error *err);
+/* Ends all sessions but one (or NULL), each answered by the peer, within wait_ms. */
+void amqp10_client_end_sessions(struct amqp10_client *client, const pn_session_t *keep,
+                                uint32_t wait_ms);
 /* Ends sessions and then the connection, each answered by the peer, within wait_ms; then frees.
  * NULL allowed. */
 void amqp10_client_close(struct amqp10_client *client, uint32_t wait_ms);

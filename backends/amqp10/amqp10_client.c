@@ -428,6 +428,23 @@ static bool await_end(struct amqp10_client *client, bool (*ended)(struct amqp10_
     return !client->failed;
 }
 
+void amqp10_client_end_sessions(struct amqp10_client *client, const pn_session_t *keep,
+                                uint32_t wait_ms)
+{
+    pn_session_t *session = pn_session_head(client->driver.connection, PN_LOCAL_ACTIVE);
+
+    client->closing = true;
+    while (session != NULL) {
+        pn_session_t *next = pn_session_next(session, PN_LOCAL_ACTIVE);
+
+        if (session != keep)
+            pn_session_close(session);
+        session = next;
+    }
+    if (!client->failed)
+        await_end(client, sessions_ended, amqp10_now_ms(client->host) + wait_ms);
+}
+
 /* A broker that is told all at once may take the last dispositions for lost (RabbitMQ 3.10): first
  * the sessions, and when they have ended the connection. */
 static void close_in_order(struct amqp10_client *client, uint32_t wait_ms)
@@ -435,11 +452,8 @@ static void close_in_order(struct amqp10_client *client, uint32_t wait_ms)
     pn_connection_t *connection = client->driver.connection;
     int64_t deadline_ms = amqp10_now_ms(client->host) + wait_ms;
 
-    client->closing = true;
-    for (pn_session_t *session = pn_session_head(connection, PN_LOCAL_ACTIVE); session != NULL;
-         session = pn_session_head(connection, PN_LOCAL_ACTIVE))
-        pn_session_close(session);
-    if (!client->failed && await_end(client, sessions_ended, deadline_ms)) {
+    amqp10_client_end_sessions(client, NULL, wait_ms);
+    if (!client->failed && sessions_ended(client)) {
         pn_connection_close(connection);
         await_end(client, connection_ended, deadline_ms);
     }

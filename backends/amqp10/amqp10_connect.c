@@ -215,6 +215,10 @@ static void name_container(struct amqp10_client *client, const struct amqp10_ope
     char base[200];
     uint64_t unique = 0;
 
+    if (open->container != NULL) {
+        snprintf(client->container, sizeof client->container, "%s", open->container);
+        return;
+    }
     if (endpoint->container_id != NULL)
         snprintf(base, sizeof base, "%.199s", endpoint->container_id);
     else

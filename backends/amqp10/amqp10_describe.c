@@ -134,10 +134,10 @@ static enum mb_status look_passively(struct mb_describer *describer, const char 
         status = look_at_artemis(describer, name, ret_messages, err);
         break;
     case AMQP10_PRODUCT_RABBIT_3:
-        if (strncmp(name, "/queue/", 7) == 0) {
-            snprintf(existing, sizeof existing, "/amq%s", name);
+        /* A queue under this prefix is not made; only a receiver is told that it is missing. */
+        snprintf(existing, sizeof existing, "%s%s", name[1] == 'q' ? "/amq" : "", name);
+        if (strncmp(existing, "/amq/queue/", 11) == 0)
             status = look(describer, existing, false, false, &unused, err);
-        }
         break;
     case AMQP10_PRODUCT_CLASSIC:
     case AMQP10_PRODUCT_BROKER_J:
@@ -212,17 +212,17 @@ static enum mb_status declare(struct mb_describer *describer, const struct mb_st
                               struct mb_error *err)
 {
     struct mb_pair arguments[ARGUMENTS_MAX];
-    size_t count;
+    struct amqp10_queue queue = {.arguments = arguments};
     int64_t messages;
     enum mb_status status = amqp10_rabbit_look(&describer->management, record->name,
                                                deadline_of(describer), &messages, err);
 
     if (status != MB_NOT_FOUND)
         return status;
-    status = arguments_of(record, arguments, &count, err);
+    status = arguments_of(record, arguments, &queue.arguments_count, err);
     if (status != MB_OK)
         return status;
-    status = amqp10_rabbit_declare(&describer->management, record->name, arguments, count,
+    status = amqp10_rabbit_declare(&describer->management, record->name, &queue,
                                    deadline_of(describer), err);
     /* Another process may have made it in the meantime, in its own way. */
     if (status != MB_OK && strcmp(err->reason, "precondition") == 0)
@@ -244,6 +244,9 @@ static enum mb_status describer_ensure(struct mb_describer *describer,
                             "%s: address \"%.200s\": this broker is not told \"%.60s\" when it "
                             "creates an address",
                             describer->client->name, record->name, record->configuration[0].name);
+    if (describer->client->product == AMQP10_PRODUCT_RABBIT_3 &&
+        strncmp(record->name, "/amq/queue/", 11) == 0)
+        return look(describer, record->name + 4, true, true, &unused, err);
     return look(describer, record->name, true, true, &unused, err);
 }
 

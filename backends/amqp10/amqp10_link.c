@@ -88,6 +88,9 @@ pn_link_t *amqp10_link_attach(struct amqp10_client *client, pn_session_t *sessio
     put_outcomes(source);
     pn_link_set_snd_settle_mode(link, PN_SND_UNSETTLED);
     pn_link_set_rcv_settle_mode(link, PN_RCV_FIRST);
+    /* RabbitMQ 3 makes the queue as durable as the terminus, and refuses one that is otherwise. */
+    if (client->product == AMQP10_PRODUCT_RABBIT_3)
+        pn_terminus_set_durability(spec->is_sender ? target : source, PN_DELIVERIES);
     if (spec->is_sender) {
         pn_terminus_set_type(target, PN_TARGET);
         describe_far_end(target, spec);

@@ -168,12 +168,13 @@ static void put_text(pn_data_t *data, const char *text)
 /* RabbitMQ. */
 
 /* {durable: true, exclusive: false, auto_delete: false, arguments: {…}} */
-static void put_queue(pn_data_t *body, const struct mb_pair *arguments, size_t count)
+static void put_queue(pn_data_t *body, const struct amqp10_queue *queue)
 {
-    static const struct {
+    const struct {
         const char *name;
         bool value;
-    } flags[] = {{"durable", true}, {"exclusive", false}, {"auto_delete", false}};
+    } flags[] = {
+        {"durable", !queue->exclusive}, {"exclusive", queue->exclusive}, {"auto_delete", false}};
 
     pn_data_put_map(body);
     pn_data_enter(body);
@@ -184,18 +185,18 @@ static void put_queue(pn_data_t *body, const struct mb_pair *arguments, size_t c
     put_text(body, "arguments");
     pn_data_put_map(body);
     pn_data_enter(body);
-    for (size_t i = 0; i < count; i++) {
+    for (size_t i = 0; i < queue->arguments_count; i++) {
+        const char *value = queue->arguments[i].value;
         char *rest;
-        long long number = strtoll(arguments[i].value, &rest, 10);
+        long long number = strtoll(value, &rest, 10);
 
-        put_text(body, arguments[i].name);
-        if (arguments[i].value[0] != '\0' && *rest == '\0')
+        put_text(body, queue->arguments[i].name);
+        if (value[0] != '\0' && *rest == '\0')
             pn_data_put_long(body, number);
-        else if (strcmp(arguments[i].value, "true") == 0 ||
-                 strcmp(arguments[i].value, "false") == 0)
-            pn_data_put_bool(body, arguments[i].value[0] == 't');
+        else if (strcmp(value, "true") == 0 || strcmp(value, "false") == 0)
+            pn_data_put_bool(body, value[0] == 't');
         else
-            put_text(body, arguments[i].value);
+            put_text(body, value);
     }
     pn_data_exit(body);
     pn_data_exit(body);
@@ -257,7 +258,7 @@ static enum mb_status status_error(const struct amqp10_client *client, const cha
 }
 
 static enum mb_status ask_rabbit(struct amqp10_management *management, const char *method,
-                                 const char *path, const struct mb_pair *arguments, size_t count,
+                                 const char *path, const struct amqp10_queue *queue,
                                  int64_t deadline_ms, int64_t *ret_messages, struct mb_error *err)
 {
     pn_message_t *request = pn_message();
@@ -273,8 +274,8 @@ static enum mb_status ask_rabbit(struct amqp10_management *management, const cha
     pn_message_set_id(request, (pn_msgid_t){.type = PN_STRING, .u.as_bytes = pn_bytes(1, "1")});
     pn_message_set_subject(request, method);
     pn_message_set_address(request, path);
-    if (strcmp(method, "PUT") == 0)
-        put_queue(pn_message_body(request), arguments, count);
+    if (queue != NULL)
+        put_queue(pn_message_body(request), queue);
     else
         pn_data_put_null(pn_message_body(request));
     management->paired = true;
@@ -296,16 +297,24 @@ out:
 enum mb_status amqp10_rabbit_look(struct amqp10_management *management, const char *address,
                                   int64_t deadline_ms, int64_t *ret_messages, struct mb_error *err)
 {
-    return ask_rabbit(management, "GET", address, NULL, 0, deadline_ms, ret_messages, err);
+    return ask_rabbit(management, "GET", address, NULL, deadline_ms, ret_messages, err);
 }
 
 enum mb_status amqp10_rabbit_declare(struct amqp10_management *management, const char *address,
-                                     const struct mb_pair *arguments, size_t count,
-                                     int64_t deadline_ms, struct mb_error *err)
+                                     const struct amqp10_queue *queue, int64_t deadline_ms,
+                                     struct mb_error *err)
 {
     int64_t messages;
 
-    return ask_rabbit(management, "PUT", address, arguments, count, deadline_ms, &messages, err);
+    return ask_rabbit(management, "PUT", address, queue, deadline_ms, &messages, err);
+}
+
+enum mb_status amqp10_rabbit_delete(struct amqp10_management *management, const char *address,
+                                    int64_t deadline_ms, struct mb_error *err)
+{
+    int64_t messages;
+
+    return ask_rabbit(management, "DELETE", address, NULL, deadline_ms, &messages, err);
 }
 
 /* Artemis. */

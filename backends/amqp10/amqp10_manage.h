@@ -23,10 +23,20 @@ struct amqp10_management {
  * MB_NOT_FOUND, MB_DENIED, or what the broker says. *ret_messages -1: not told. */
 enum mb_status amqp10_rabbit_look(struct amqp10_management *management, const char *address,
                                   int64_t deadline_ms, int64_t *ret_messages, struct mb_error *err);
-/* Declares a durable queue; an equal one may be there. */
+
+struct amqp10_queue {
+    const struct mb_pair *arguments;
+    size_t arguments_count;
+    bool exclusive; /* this connection's, and gone with it; else durable */
+};
+
+/* Declares a queue; an equal one may be there. */
 enum mb_status amqp10_rabbit_declare(struct amqp10_management *management, const char *address,
-                                     const struct mb_pair *arguments, size_t count,
-                                     int64_t deadline_ms, struct mb_error *err);
+                                     const struct amqp10_queue *queue, int64_t deadline_ms,
+                                     struct mb_error *err);
+
+enum mb_status amqp10_rabbit_delete(struct amqp10_management *management, const char *address,
+                                    int64_t deadline_ms, struct mb_error *err);
 
 /* Artemis: an attribute of a "queue" or an "address". MB_NOT_FOUND: there is none of that name.
  * Other failures: the management node is not for us. *ret_number -1: it is no number. */

@@ -5,7 +5,7 @@
  * what waits there. A delivery stays unsettled until its acknowledgement: a table of slots leads
  * from token to delivery.
  */
-#include "amqp10.h"
+#include "amqp10_guard.h"
 
 #include <proton/disposition.h>
 
@@ -36,6 +36,7 @@ struct slot {
 
 struct mb_source {
     struct amqp10_client *client;
+    struct amqp10_guard guard;
     const struct mb_host *host;
     bool subscribes; /* durably */
     bool announced;
@@ -98,6 +99,7 @@ static enum mb_status attach(struct mb_source *source, const struct mb_open_para
                                     .capabilities = options->capabilities,
                                     .selector = options->selector,
                                     .durable = options->durable_subscription != NULL};
+    char exclusive[AMQP10_NAME_MAX];
     enum mb_status status = MB_OK;
 
     capacity = capacity < CAPACITY_MIN   ? CAPACITY_MIN
@@ -109,6 +111,9 @@ static enum mb_status attach(struct mb_source *source, const struct mb_open_para
         if (i < sessions_count)
             sessions[i] = amqp10_client_session(client, capacity / sessions_count);
         spec.address = scope->address;
+        if (params->ordered && !spec.durable)
+            spec.address =
+                amqp10_guard_address(client, scope->address, exclusive, sizeof exclusive);
         if (sessions[i % sessions_count] != NULL)
             scope->link = amqp10_link_attach(client, sessions[i % sessions_count], &spec);
         if (scope->link == NULL)
@@ -127,6 +132,23 @@ static enum mb_status attach(struct mb_source *source, const struct mb_open_para
 
 static void source_close(struct mb_source *source);
 
+static size_t names_of(const struct mb_source *source, const char *addresses[])
+{
+    for (uint32_t i = 0; i < source->scopes_count; i++)
+        addresses[i] = source->scopes[i].address;
+    return source->scopes_count;
+}
+
+/* The connection, and the guard behind it. */
+static void let_go(struct mb_source *source)
+{
+    const char *addresses[AMQP10_ADDRESSES_MAX];
+    size_t count = names_of(source, addresses);
+
+    amqp10_guard_release(&source->guard, source->client, addresses, count, CLOSE_WAIT_MS);
+    source->client = NULL;
+}
+
 static enum mb_status open_at(struct mb_source *source, const struct mb_open_params *params,
                               const struct amqp10_redirect *redirect, struct mb_error *err)
 {
@@ -140,6 +162,13 @@ static enum mb_status open_at(struct mb_source *source, const struct mb_open_par
 
     for (uint32_t i = 0; i < source->scopes_count; i++)
         source->scopes[i].link = NULL;
+    if (status == MB_OK && params->ordered && !source->subscribes) {
+        const char *addresses[AMQP10_ADDRESSES_MAX];
+        size_t count = names_of(source, addresses);
+
+        status = amqp10_guard_take(&source->guard, source->client, params, redirect, addresses,
+                                   count, deadline_ms, err);
+    }
     return status == MB_OK ? attach(source, params, deadline_ms, err) : status;
 }
 
@@ -178,8 +207,7 @@ static enum mb_status source_open(const struct mb_open_params *params,
         endpoint->follow_redirects) {
         struct amqp10_redirect redirect = source->client->redirect;
 
-        amqp10_client_close(source->client, CLOSE_WAIT_MS);
-        source->client = NULL;
+        let_go(source);
         if (redirect.address[0] != '\0' && count == 1)
             source->scopes[0].address = redirect.address;
         status = open_at(source, params, &redirect, err);
@@ -196,6 +224,7 @@ static enum mb_status source_open(const struct mb_open_params *params,
 static void source_fds(struct mb_source *source, struct mb_wait *wait)
 {
     amqp10_client_fds(source->client, wait);
+    amqp10_guard_fds(&source->guard, wait);
     if (source->more && !source->paused && source->slots_used < source->slots_count)
         wait->ready = true;
 }
@@ -492,7 +521,8 @@ static enum mb_status source_service(struct mb_source *source, struct mb_error *
     status = take_events(source, err);
     if (status != MB_OK)
         return status;
-    return client->failed ? amqp10_client_gone(client, err) : MB_OK;
+    return client->failed ? amqp10_client_gone(client, err)
+                          : amqp10_guard_service(&source->guard, err);
 }
 
 static void source_close(struct mb_source *source)
@@ -505,7 +535,7 @@ static void source_close(struct mb_source *source)
             pn_link_detach(source->scopes[i].link);
         mb_text_release(&source->scopes[i].part);
     }
-    amqp10_client_close(source->client, CLOSE_WAIT_MS);
+    let_go(source);
     source->host->release(source->host->context, source->slots);
     source->host->release(source->host->context, source);
 }

@@ -145,7 +145,9 @@ void case_ensure(struct contract *contract)
     }
     if (record.kind == MB_STREAM_LOG)
         record.partitions_count = contract->partitions;
-    if (ops->describe(describer, record.kind, record.name, NULL, &none, &err) != MB_NOT_FOUND)
+    if (contract->any_stream)
+        mb_error_clear(&err);
+    else if (ops->describe(describer, record.kind, record.name, NULL, &none, &err) != MB_NOT_FOUND)
         check_fail(check, "describe finds a stream that nobody made");
     else
         check_error(check, "describe", MB_NOT_FOUND, &err);

@@ -53,6 +53,7 @@ struct contract {
     const char *sink[SETTINGS_MAX];
     const char *bad_endpoint; /* one setting that makes open fail, or NULL */
     uint32_t carries;         /* enum carry */
+    bool any_stream;          /* the broker makes whatever is asked for: nothing is missing */
     int32_t partitions;       /* to create logs with */
     uint32_t timeout_ms;      /* of one open, and of any wait */
     uint32_t quiet_ms;        /* nothing more comes if nothing came for so long */

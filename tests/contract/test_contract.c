@@ -4,7 +4,7 @@
  *
  *   test_contract --module PATH [--endpoint name=value]… [--source name=value]…
  *                 [--sink name=value]… [--bad-endpoint name=value] [--carries LIST]
- *                 [--partitions N] [--timeout MS] [--quiet MS] [--case NAME]
+ *                 [--any-stream] [--partitions N] [--timeout MS] [--quiet MS] [--case NAME]
  *
  * {stream} in a value stands for a stream of the case's own.
  */
@@ -87,6 +87,7 @@ static bool parse(int argc, char **argv, struct contract *contract, const char *
         {"sink", required_argument, NULL, 'k'},
         {"bad-endpoint", required_argument, NULL, 'b'},
         {"carries", required_argument, NULL, 'c'},
+        {"any-stream", no_argument, NULL, 'a'},
         {"partitions", required_argument, NULL, 'p'},
         {"timeout", required_argument, NULL, 't'},
         {"quiet", required_argument, NULL, 'q'},
@@ -115,6 +116,9 @@ static bool parse(int argc, char **argv, struct contract *contract, const char *
             break;
         case 'c':
             good = add_carries(&contract->carries, optarg);
+            break;
+        case 'a':
+            contract->any_stream = true;
             break;
         case 'p':
             contract->partitions = atoi(optarg);

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from brokers import BrokerJ
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -54,7 +56,7 @@ def test_amqp091_queue(rabbit):
 
 
 def run_amqp10(uri, prefix, *arguments, carries="headers"):
-    run_suite("amqp10", *WAITS,
+    run_suite("amqp10", *WAITS, "--timeout", "60000",
               *each("--endpoint", f"uri={uri}"),
               *each("--source", f"address={prefix}{{stream}}"),
               *each("--sink", f"address={prefix}{{stream}}"),
@@ -73,13 +75,16 @@ def test_amqp10_rabbitmq3(rabbit):
 def test_amqp10_rabbitmq4(brokers):
     # It adds annotations, so that headers are not what was sent.
     broker = brokers.rabbit("trixie", release="trixie")
-    run_amqp10(broker.amqp10_uri, "/queues/", carries="redelivered")
+    run_amqp10(broker.amqp10_uri, "/queues/", carries="")
 
 
-def test_redis(redis):
-    run_suite("redis", *WAITS,
-              *each("--endpoint", f"uri={redis.uri}"),
-              *each("--source", "stream={stream}"),
-              *each("--sink", "stream={stream}"),
-              "--bad-endpoint", "uri=redis://127.0.0.1:1/0", "--partitions", "1",
-              "--carries", "headers,header-order,key,empty-key,duplicate-headers,redelivered")
+def test_amqp10_classic(brokers):
+    # By default it hands out 200 messages at most before the first is acknowledged.
+    paging = '<policyEntry queue=">" maxPageSize="4096"/>'
+    broker = brokers.classic("paging", policies=paging)
+    run_amqp10(broker.uri, "queue://", "--any-stream", carries="headers,redelivered")
+
+
+def test_amqp10_broker_j(tmp_path):
+    with BrokerJ(workdir=tmp_path) as broker:
+        run_amqp10(broker.uri, "", "--any-stream", carries="headers,redelivered")
