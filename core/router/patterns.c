@@ -34,9 +34,61 @@ bool mb_pattern_matches(const char *text, const char *name)
     return matches;
 }
 
+/* Patterns for many names: expressions are compiled once. */
+struct matcher {
+    const char *text;
+    bool is_regex;
+    regex_t regex;
+};
+
+struct matchers {
+    struct matcher *items;
+    size_t count;
+};
+
+static void matchers_release(struct matchers *matchers)
+{
+    for (size_t i = 0; i < matchers->count; i++) {
+        if (matchers->items[i].is_regex)
+            regfree(&matchers->items[i].regex);
+    }
+    free(matchers->items);
+}
+
+/* An expression that does not compile was refused with the configuration: it matches nothing. */
+static bool matchers_init(struct matchers *matchers, char *const *texts, size_t count)
+{
+    matchers->items = calloc(count + 1, sizeof *matchers->items);
+    if (matchers->items == NULL)
+        return false;
+    for (size_t i = 0; i < count; i++) {
+        struct matcher *matcher = &matchers->items[matchers->count];
+
+        matcher->is_regex = texts[i][0] == '^';
+        if (matcher->is_regex && regcomp(&matcher->regex, texts[i], REG_EXTENDED) != 0)
+            continue;
+        matcher->text = texts[i];
+        matchers->count++;
+    }
+    return true;
+}
+
+static bool matchers_match(const struct matchers *matchers, const char *name)
+{
+    for (size_t i = 0; i < matchers->count; i++) {
+        const struct matcher *matcher = &matchers->items[i];
+
+        if (matcher->is_regex ? regex_matches(&matcher->regex, name)
+                              : mb_pattern_matches(matcher->text, name))
+            return true;
+    }
+    return false;
+}
+
 struct resolve {
-    const struct mb_config_stream *source;
-    const struct mb_setting *setting;
+    struct matchers wanted;
+    struct matchers excluded;
+    struct matchers never;
     char **names;
     size_t count;
     size_t capacity;
@@ -82,11 +134,9 @@ static void name_add(struct resolve *resolve, const char *name)
 static void each_stream(void *context, const char *name, bool internal)
 {
     struct resolve *resolve = context;
-    const struct mb_config_stream *source = resolve->source;
 
-    if (internal || resolve->failed ||
-        !any_matches(resolve->setting->texts, resolve->setting->texts_count, name) ||
-        mb_pattern_leaves_out(source, name))
+    if (internal || resolve->failed || !matchers_match(&resolve->wanted, name) ||
+        matchers_match(&resolve->excluded, name) || matchers_match(&resolve->never, name))
         return;
     name_add(resolve, name);
 }
@@ -162,37 +212,54 @@ void mb_names_release(struct mb_strings *names)
     *names = (struct mb_strings){0};
 }
 
+static enum mb_status list(struct resolve *resolve, const struct mb_describe_ops *ops,
+                           const struct mb_open_params *params, struct mb_error *err)
+{
+    struct mb_describer *describer = NULL;
+    enum mb_status status = ops->open(params, &describer, err);
+
+    if (status != MB_OK)
+        return status;
+    status = ops->list(describer, each_stream, resolve, err);
+    ops->close(describer);
+    if (status == MB_OK && resolve->failed)
+        status = mb_error_set(err, MB_NO_MEMORY, MB_CAUSE_NONE, "memory",
+                              "out of memory, or more than %u streams match", NAMES_MAX);
+    return status;
+}
+
 enum mb_status mb_patterns_resolve(const struct mb_config_stream *source,
                                    const struct mb_open_params *params,
                                    struct mb_strings *ret_names, struct mb_error *err)
 {
     const struct mb_describe_ops *ops = source->endpoint->backend->describe;
-    struct resolve resolve = {.source = source, .setting = mb_pattern_row(source)};
-    struct mb_describer *describer = NULL;
+    const struct mb_setting *row = mb_pattern_row(source);
+    struct resolve resolve = {.count = 0};
     enum mb_status status;
 
     *ret_names = (struct mb_strings){0};
-    if (resolve.setting == NULL)
+    if (row == NULL)
         return MB_OK;
     if (ops == NULL || ops->list == NULL)
         return mb_error_set(err, MB_UNSUPPORTED, MB_CAUSE_NONE, "pattern",
                             "backend %s cannot list its streams, so patterns cannot be used",
                             source->endpoint->backend->name);
-    status = ops->open(params, &describer, err);
-    if (status != MB_OK)
-        return status;
-    status = ops->list(describer, each_stream, &resolve, err);
-    ops->close(describer);
+    if (matchers_init(&resolve.wanted, row->texts, row->texts_count) &&
+        matchers_init(&resolve.excluded, source->exclude, source->exclude_count) &&
+        matchers_init(&resolve.never, source->endpoint->never, source->endpoint->never_count))
+        status = list(&resolve, ops, params, err);
+    else
+        status = mb_error_set(err, MB_NO_MEMORY, MB_CAUSE_NONE, "memory", "out of memory");
+    matchers_release(&resolve.wanted);
+    matchers_release(&resolve.excluded);
+    matchers_release(&resolve.never);
     if (resolve.count > 0)
         qsort(resolve.names, resolve.count, sizeof *resolve.names, compare_names);
     ret_names->items = (const char *const *)resolve.names;
     ret_names->count = resolve.count;
-    if (status == MB_OK && resolve.failed)
-        status = mb_error_set(err, MB_NO_MEMORY, MB_CAUSE_NONE, "memory",
-                              "out of memory, or more than %u streams match", NAMES_MAX);
     if (status == MB_OK && resolve.count == 0)
         status = mb_error_set(err, MB_NOT_FOUND, MB_CAUSE_DESTINATION, "missing",
-                              "no stream matches \"%s\"", resolve.setting->texts[0]);
+                              "no stream matches \"%s\"", row->texts[0]);
     if (status != MB_OK)
         mb_names_release(ret_names);
     return status;

@@ -138,6 +138,50 @@ static void one_to_many_counts_once(void **state)
     assert_int_equal(progress.delivered, 20000);
 }
 
+/* What comes in goes to the other side once, and its copy does not come back. */
+static void a_circle_ends_at_its_beginning(void **state)
+{
+    struct fixture *fixture = *state;
+    struct mb_bridge_options options = {0};
+    struct mb_text counters = {.max_size = 65536};
+    struct mb_bridge_status status;
+    struct mb_bridge *bridge;
+    struct mb_error err;
+    bool is_there = false;
+    struct mb_config *config = load(
+        fixture,
+        "endpoints = { m = { backend = \"memory\"; }; n = { backend = \"memory\"; store = \"n\"; "
+        "}; };\n"
+        "routes = ( { name = \"fill\";\n"
+        "  from = { endpoint = \"m\"; generate = { count = 300; }; };\n"
+        "  to = { endpoint = \"m\"; stream = \"x\"; }; },\n"
+        "{ name = \"there\"; allow_cycle = true; from = { endpoint = \"m\"; stream = \"x\"; };\n"
+        "  to = { endpoint = \"n\"; stream = \"y\"; }; },\n"
+        "{ name = \"back\"; allow_cycle = true; from = { endpoint = \"n\"; stream = \"y\"; };\n"
+        "  to = { endpoint = \"m\"; stream = \"x\"; }; } );\n");
+
+    assert_int_equal(
+        mb_bridge_create(config, fixture->registry, &fixture->logger, &options, &bridge, &err),
+        MB_OK);
+    assert_int_equal(mb_bridge_start(bridge, &err), MB_OK);
+    for (int i = 0; i < 1000 && !is_there; i++) {
+        struct pollfd fd = {.fd = mb_bridge_fd(bridge), .events = POLLIN};
+
+        poll(&fd, 1, 10);
+        mb_bridge_poll(bridge, &status);
+        mb_text_clear(&counters);
+        mb_bridge_counters_json(bridge, &counters);
+        mb_text_add(&counters, "", 1);
+        is_there = strstr(counters.data, "\"filtered_by\":{\"step\":0,\"loop\":300}") != NULL;
+    }
+    if (!is_there)
+        fail_msg("%s", counters.data);
+    assert_non_null(strstr(counters.data, "\"there\":{\"state\":\"running\",\"received\":300,"
+                                          "\"delivered\":300"));
+    mb_text_release(&counters);
+    mb_bridge_destroy(bridge);
+}
+
 static void stop_is_clean(void **state)
 {
     struct fixture *fixture = *state;
@@ -178,6 +222,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(generated_messages_arrive, setup, teardown),
         cmocka_unit_test_setup_teardown(limit_ends_the_bridge, setup, teardown),
         cmocka_unit_test_setup_teardown(one_to_many_counts_once, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_circle_ends_at_its_beginning, setup, teardown),
         cmocka_unit_test_setup_teardown(stop_is_clean, setup, teardown),
     };
 
