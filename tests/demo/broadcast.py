@@ -28,7 +28,7 @@ def play(stage, messages=MESSAGES):
         "127.0.0.1:6379": redis.address})
     stage.start(bridge)
     redis_length = applications.redis_length(redis)
-    stage.arrive(lambda: redis_length("cache:prices"), messages, "in Redis, route local")
+    stage.arrive(lambda: redis_length("events:prices"), messages, "in Redis, route local")
     stage.arrive(lambda: redis_length("regions:prices"), messages,
                  "in Redis, beside the region that is away")
     stage.screen.step("The remote region comes back")
@@ -39,7 +39,7 @@ def play(stage, messages=MESSAGES):
     arrived = {
         "RabbitMQ queue prices": applications.rabbit_bodies(rabbit, "prices", messages),
         "ActiveMQ queue PRICES": applications.amqp10_bodies(artemis, "PRICES", messages),
-        "Redis stream cache:prices": applications.redis_bodies(redis, "cache:prices"),
+        "Redis stream events:prices": applications.redis_bodies(redis, "events:prices"),
         "Redis stream regions:prices": applications.redis_bodies(redis, "regions:prices"),
         "remote Kafka topic prices": [
             record.value for record in read_topic(remote.bootstrap, TOPIC, messages)]}
