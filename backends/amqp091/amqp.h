@@ -176,6 +176,8 @@ struct amqp_client;
 enum mb_status amqp_consumers_start(struct amqp_client *client, const struct mb_open_params *params,
                                     const char *const *queues, uint32_t count, const char *group,
                                     int64_t deadline_ms, struct mb_error *err);
+/* Has the broker take in all acknowledgements before the channels are closed. */
+void amqp_consumers_settle(struct amqp_client *client, uint32_t wait_ms);
 /* prefix, group and queue joined, or a hash of them where that is too long. group may be NULL. */
 void amqp_own_name(const char *prefix, const char *group, const char *queue,
                    char name[AMQP_SHORTSTR_MAX + 1]);

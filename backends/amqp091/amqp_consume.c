@@ -209,6 +209,34 @@ static enum mb_status prepare_stream(struct amqp_client *client, unsigned channe
     return amqp_client_request(client, &writer, channel, AMQP_BASIC_QOS_DONE, deadline_ms, err);
 }
 
+/*
+ * A quorum queue's client in the broker's channel sends 32 settlements ahead and keeps the rest for
+ * when these are applied; a channel that is closed then drops them, and messages that were
+ * acknowledged come again. Cancelling waits for the queue, and with the request behind it the
+ * channel has seen what was applied and sent the rest.
+ */
+void amqp_consumers_settle(struct amqp_client *client, uint32_t wait_ms)
+{
+    int64_t deadline_ms = client->host->monotonic_ms(client->host->context) + (int64_t)wait_ms;
+    struct mb_error err;
+
+    mb_error_clear(&err);
+    client->keeps_content = false;
+    for (uint32_t channel = 1; channel <= client->channels; channel++) {
+        struct amqp_writer writer = amqp_client_writer(client);
+
+        amqp_frame_cancel(&writer, channel);
+        if (amqp_client_request(client, &writer, channel, AMQP_BASIC_CANCELLED, deadline_ms,
+                                &err) != MB_OK)
+            return;
+        writer = amqp_client_writer(client);
+        amqp_frame_qos(&writer, channel, 1);
+        if (amqp_client_request(client, &writer, channel, AMQP_BASIC_QOS_DONE, deadline_ms, &err) !=
+            MB_OK)
+            return;
+    }
+}
+
 enum mb_status amqp_consumers_start(struct amqp_client *client, const struct mb_open_params *params,
                                     const char *const *queues, uint32_t count, const char *group,
                                     int64_t deadline_ms, struct mb_error *err)

@@ -102,11 +102,14 @@ static enum mb_status sink_open(const struct mb_open_params *params, struct mb_s
     sink->sidecar_max = sink->client->frame_max > 2 * FRAME_RESERVE
                             ? sink->client->frame_max - FRAME_RESERVE
                             : sink->client->frame_max / 2;
-    /* Not even a queue's message is the same in a stream. */
+    /* Not even a queue's message is the same in a stream: it is treated as another platform's. The
+     * core cannot know, and grants a sidecar only where it grants all (provenance = "always"). */
     sink->encoding.to_stream = sink->options->queue_type == AMQP_QUEUE_STREAM;
     mb_carry_init(&sink->carry, params,
                   sink->encoding.to_stream ? AMQP_PLATFORM " stream" : AMQP_PLATFORM, amqp_project,
                   &sink->encoding, sink->sidecar_max);
+    if (sink->encoding.to_stream && (params->provenance & MB_PROVENANCE_ID) != 0)
+        sink->carry.provenance |= MB_PROVENANCE_SIDECAR;
     *ret_sink = sink;
     return MB_OK;
 }

@@ -529,6 +529,10 @@ static void source_close(struct mb_source *source)
 {
     if (source == NULL)
         return;
+    if (source->client != NULL && source->store == NULL && source->announced &&
+        !source->client->broken && !source->client->closed_by_peer &&
+        !source->client->channel_closed)
+        amqp_consumers_settle(source->client, CLOSE_WAIT_MS);
     amqp_store_close(source->store, CLOSE_WAIT_MS);
     amqp_client_close(source->client, CLOSE_WAIT_MS);
     source->host->release(source->host->context, source);
