@@ -12,6 +12,8 @@ JVM_OPTIONS = ["-Xms128m", "-Xmx512m", "-XX:+UseSerialGC", "-XX:-UsePerfData"]
 class JavaBroker(Broker):
     """A broker that is one Java process."""
 
+    start_timeout = 180  # it is all computing, on a machine that may be busy
+
     def __init__(self, workdir=None, detached=False):
         if not shutil.which("java"):
             ensure_packages("java")

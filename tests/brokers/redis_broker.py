@@ -62,7 +62,7 @@ class RedisBroker(Broker):
     """
 
     name = "redis"
-    start_timeout = 20
+    start_timeout = 60
 
     def __init__(self, workdir=None, tls=False, config=None, certificate="server", pki=None,
                  password=None, program=SERVER, detached=False):
@@ -109,7 +109,7 @@ class RedisSentinel(Broker):
     """One sentinel that watches a master; quorum sentinels have to agree."""
 
     name = "sentinel"
-    start_timeout = 20
+    start_timeout = 60
 
     def __init__(self, master_port, quorum, workdir=None, master="shop", down_after_ms=1000):
         _require()

@@ -10,6 +10,7 @@ import struct
 
 SIZES = (0, 1, 255, 256, 65536)
 SIZES_LARGE = (900 * 1024, 1 << 20)
+LARGE = 10_000
 TAG = "n"
 # Far from any clock: a message must not expire on its way.
 TTL_MS = 3_600_000
@@ -23,6 +24,8 @@ NAMES = ("region", "Größe", "a.b", "a b", "content-type", "content-encoding", 
          "body", "group-id", "group-sequence", "JMSXGroupID", "JMSXGroupSeq", "absolute-expiry",
          "reply-to-group-id", "traceparent", "x-own", "x-message-id", "x-correlation-id",
          "x" * 255, "ü" * 127)
+# Names whose value becomes a property on platforms that have it.
+PROMOTED = ("content-type", "content-encoding", "message-id", "correlation-id", "subject")
 
 
 def corpus(platform, number, dice, large=True):
@@ -94,6 +97,11 @@ def _blob(dice, size_max=300):
     return dice.randbytes(dice.randrange(size_max)).hex()
 
 
+def _small(values):
+    """Without the large ones, several of which are more than a 0-9-1 frame can hold."""
+    return [value for value in values if len(repr(value)) < LARGE]
+
+
 def _sized(dice, size):
     return dice.randbytes(size).hex()
 
@@ -125,6 +133,10 @@ def _kafka_shapes(dice, sizes):
     for name in NAMES:
         for value in ("text".encode().hex(), "fffe", None):
             yield record(headers=[[name, value]])
+    for name in PROMOTED:
+        yield record(headers=[[name, "61"], [name, "62"]])
+        yield record(headers=[[name, "61"], ["x", "31"], [name, "61"]])
+        yield record(headers=[[name, ""], [name, None]])
     for timestamp in (1, 999, 1000, TIME_MS, 4_102_444_800_999, 253_402_300_799_999):
         yield record(timestamp=timestamp)
 
@@ -206,7 +218,7 @@ def _rabbit_shapes(dice, sizes):
 def _rabbit(dice):
     props = {name: dice.choice(values) for name, values in PROPERTIES_091.items()
              if dice.randrange(3) == 0}
-    values = list(_header_values_091(dice))
+    values = _small(_header_values_091(dice))
     names = dice.sample(NAMES, dice.randrange(5))
     return _rabbit_message(_blob(dice, 2000), [[name, dice.choice(values)] for name in names],
                            routing_key=dice.choice(["a", "b.c", "größe"]), **props)
@@ -314,7 +326,7 @@ def _amqp10_bodies():
 
 
 def _amqp10(dice):
-    simple, every = list(_simple_10()), list(_any_10())
+    simple, every = _small(_simple_10()), _small(_any_10())
     message = _amqp10_message(dice.choice([
         [("data", _blob(dice, 2000))], [("data", _blob(dice)), ("data", _blob(dice))],
         [("value", dice.choice(every))], [("sequence", [dice.choice(every)])]]))
@@ -362,6 +374,9 @@ def _redis_shapes(dice, sizes):
             yield _redis_message((name, value))
     yield _redis_message(("x" * 300, "long name"), ("body", "x"))
     yield _redis_message(*((f"f{number}", str(number)) for number in range(300)))
+    for name in (*PROMOTED, "key"):
+        yield _redis_message((name, "a"), (name, "b"), ("body", "x"))
+        yield _redis_message((name, ""), ("body", "x"), ("a", "1"), (name, ""))
     for moment in ("0", "1", "1700000000123", "-1", "soon"):
         yield _redis_message(("timestamp", moment), ("body", "x"))
     yield _redis_message(("body", "x"), ("name\0nul", "1"), ("line\r\n", "2"))

@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Publishing to RabbitMQ with pipelined confirms, resending in order after a disconnect."""
 
+import time
 from collections import deque
 
 import pika
 
 RECONNECT_S = 0.25
+WINDOW = 200
 
 
 def rabbit_parameters(uri):
@@ -116,3 +118,24 @@ class RabbitPublisher:
             names.append(self._unresolved.popleft()[0])
         if names:
             self._on_confirmed(names)
+
+
+def publish_all(uri, messages, seconds=120):
+    """messages: (exchange, routing_key, body, properties). Returns when all are confirmed."""
+    left = deque(enumerate(messages))
+    end = time.monotonic() + seconds
+
+    def pump():
+        while left and publisher.ready and publisher.outstanding < WINDOW:
+            number, message = left.popleft()
+            publisher.send(number, *message)
+        if not left and not publisher.outstanding:
+            publisher.stop()
+        elif time.monotonic() > end:
+            raise AssertionError(f"{len(left) + publisher.outstanding} messages not confirmed")
+        else:
+            publisher.loop.call_later(0.002, pump)
+
+    publisher = RabbitPublisher(uri, lambda: None, lambda names: None)
+    publisher.loop.call_later(0, pump)
+    publisher.loop.start()

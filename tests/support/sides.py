@@ -18,11 +18,13 @@ support/redis_side.py has RedisSide, and feed(spec, switches) and collect(spec, 
 feeder's and the collector's processes, called where a place has the member "redis".
 """
 
+import time
+
 from support import normal
 from support.amqp10_link import Link, send_all, take_all
-from support.clients import (create_topic, declare_queue, produce, rabbit_channel, read_topic,
-                             take)
+from support.clients import create_topic, declare_queue, produce, rabbit_channel, read_topic
 from support.config import kafka_endpoint, rabbit_endpoint
+from support.publish import publish_all
 
 PARTITIONS = 4
 
@@ -76,16 +78,28 @@ class RabbitSide:
         return {"exchange": place["exchange"], "persistent": False}
 
     def put(self, place, messages):
-        with rabbit_channel(place["uri"]) as channel:
-            channel.confirm_delivery()
-            for message in messages:
-                body, properties = normal.to_rabbit(message)
-                channel.basic_publish(place["exchange"], message["routing_key"], body,
-                                      properties, mandatory=True)
+        publish_all(place["uri"], [
+            (place["exchange"], message["routing_key"], *normal.to_rabbit(message))
+            for message in messages])
 
     def take(self, place, number, seconds=30):
         return [normal.of_rabbit(*taken) for taken in
-                take(place["uri"], place["queue"], number, seconds)]
+                take_all_rabbit(place["uri"], place["queue"], number, seconds)]
+
+
+def take_all_rabbit(uri, queue, number, seconds):
+    """The next `number` messages as (method, properties, body)."""
+    taken, end = [], time.monotonic() + seconds
+    with rabbit_channel(uri) as channel:
+        channel.basic_qos(prefetch_count=200)
+        for method, properties, body in channel.consume(queue, inactivity_timeout=0.2):
+            if method is not None:
+                taken.append((method, properties, body))
+                channel.basic_ack(method.delivery_tag)
+            if len(taken) == number:
+                channel.cancel()
+                return taken
+            assert time.monotonic() < end, f"{len(taken)} of {number} messages in {queue}"
 
 
 class Amqp10Side:
