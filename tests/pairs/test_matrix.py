@@ -14,6 +14,7 @@ from support.wait import until
 PLATFORMS = ("kafka", "rabbitmq", "artemis", "redis")
 AMQP10 = ("artemis", "classic", "rabbitmq4")
 KEYS = 50
+STALL_S = 60
 SHORT = {"count": 2000, "rounds": 1, "rate": 1500}
 LONG = {"count": 20_000, "rounds": 5, "rate": 4000}
 
@@ -41,6 +42,14 @@ def side_of(brokers):
     return find
 
 
+def wait_arrived(stream, wanted, bridge):
+    """Until so many have arrived; fails where nothing moves any more."""
+    while (known := stream.arrived) < wanted:
+        bridge.check()
+        until(lambda: stream.arrived > known, STALL_S, f"more than {known} of {wanted} arrived",
+              detail=bridge.run.tail)
+
+
 def run_pair(source, sink, form, fresh, workdir, dice, ending):
     """Feeds, kills and resumes the bridge `rounds` times in the middle; the verdict."""
     where, there = source.make(fresh("from")), sink.make(fresh("to"))
@@ -56,13 +65,11 @@ def run_pair(source, sink, form, fresh, workdir, dice, ending):
     for number in range(form["rounds"]):
         share = (number + dice.uniform(0.3, 0.9)) / form["rounds"]
         wanted = int(share * form["count"])
-        until(lambda: stream.arrived >= wanted, 60, f"{wanted} arrived",
-              detail=lambda: f"{stream.arrived}\n{bridge.run.tail()}")
-        bridge.check()
+        wait_arrived(stream, wanted, bridge)
         stream.fault()
         bridge.run.kill()
         bridge.start()
-    verdict = stream.finish(poll=bridge.check)
+    verdict = stream.finish(600, STALL_S, poll=bridge.check)
     assert bridge.run.terminate() == 0, bridge.run.tail()
     assert bridge.run.last_counters().conserved(), bridge.run.last_counters()
     return verdict
