@@ -50,8 +50,11 @@ static int tear_down(void **state)
 
 static void write_bytes(const char *path, const void *data, size_t size)
 {
-    FILE *file = fopen(path, "wb");
+    FILE *file;
 
+    /* A file that is cut short and written anew, some file systems put on the disk at once. */
+    (void)unlink(path);
+    file = fopen(path, "wb");
     assert_non_null(file);
     assert_int_equal(fwrite(data, 1, size, file), size);
     assert_int_equal(fclose(file), 0);
