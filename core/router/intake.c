@@ -75,19 +75,43 @@ static enum mb_status names_render(struct mb_lane *lane, uint64_t sequence)
     return MB_OK;
 }
 
+static enum mb_status step_apply(struct mb_lane *lane, const struct mb_lane_step *step,
+                                 const struct mb_entry *entry, enum mb_verdict *ret_verdict,
+                                 const char **ret_reason)
+{
+    struct mb_arena *arena = &lane->window.arena.arena;
+    struct mb_slice names[MB_NAMES_MAX] = {{NULL, 0}};
+
+    for (size_t slot = 0; slot < MB_NAMES_MAX; slot++) {
+        struct mb_error err;
+        enum mb_status status;
+
+        if (step->templates[slot] == NULL)
+            continue;
+        status = mb_template_render(step->templates[slot], entry->message, entry->scope->matches,
+                                    arena, &names[slot], &err);
+        if (status == MB_NO_MEMORY)
+            return status;
+        if (status != MB_OK) {
+            *ret_verdict = MB_REJECT;
+            *ret_reason = "template";
+            return MB_OK;
+        }
+    }
+    return step->step->apply(mb_applied_struct(step->applied), names, entry->message, arena,
+                             ret_verdict, ret_reason);
+}
+
 /* Runs the steps. MB_OK: *ret_verdict says what becomes of the message. */
-static enum mb_status steps_apply(struct mb_lane *lane, struct mb_message *message,
+static enum mb_status steps_apply(struct mb_lane *lane, const struct mb_entry *entry,
                                   enum mb_verdict *ret_verdict, const char **ret_reason,
                                   const char **ret_step)
 {
     *ret_verdict = MB_KEEP;
     for (size_t i = 0; i < lane->steps_count && *ret_verdict == MB_KEEP; i++) {
-        const struct mb_lane_step *step = &lane->steps[i];
-        enum mb_status status =
-            step->step->apply(mb_applied_struct(step->applied), message, &lane->window.arena.arena,
-                              ret_verdict, ret_reason);
+        enum mb_status status = step_apply(lane, &lane->steps[i], entry, ret_verdict, ret_reason);
 
-        *ret_step = step->step->name;
+        *ret_step = lane->steps[i].step->name;
         if (status != MB_OK)
             return status;
     }
@@ -122,7 +146,7 @@ static enum mb_status entry_prepare(struct mb_lane *lane, uint64_t sequence)
         }
     }
     if (lane->steps_count > 0)
-        status = steps_apply(lane, entry->message, &verdict, &reason, &step);
+        status = steps_apply(lane, entry, &verdict, &reason, &step);
     if (status != MB_OK)
         return status;
     if (verdict == MB_DROP) {

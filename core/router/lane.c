@@ -98,6 +98,27 @@ void mb_lane_release_unsent(struct mb_lane *lane, struct mb_scope *only)
     mb_window_trim(&lane->window);
 }
 
+static enum mb_status step_templates_init(struct mb_lane *lane, struct mb_lane_step *step,
+                                          const struct mb_settings *settings, struct mb_error *err)
+{
+    for (size_t i = 0; i < settings->table->count; i++) {
+        const struct mb_option *row = &settings->table->rows[i];
+        const char *text = NULL;
+        enum mb_status status;
+
+        if (row->type == MB_OPTION_TEMPLATE && row->slot < MB_NAMES_MAX)
+            text = mb_settings_text(settings, row->name);
+        if (text == NULL)
+            continue;
+        status = mb_template_create(text, &step->templates[row->slot], err);
+        if (status != MB_OK)
+            return status;
+        if (mb_template_match_max(step->templates[row->slot]) >= 0)
+            lane->has_matches = true;
+    }
+    return MB_OK;
+}
+
 static enum mb_status steps_init(struct mb_lane *lane, struct mb_error *err)
 {
     lane->steps = calloc(lane->route->steps_count + 1, sizeof *lane->steps);
@@ -112,9 +133,11 @@ static enum mb_status steps_init(struct mb_lane *lane, struct mb_error *err)
             return mb_error_set(err, MB_INVALID, MB_CAUSE_NONE, "step", "there is no step %s",
                                 config->name);
         status = mb_settings_apply(&config->settings, true, &lane->steps[i].applied, err);
+        lane->steps_count++;
+        if (status == MB_OK)
+            status = step_templates_init(lane, &lane->steps[i], &config->settings, err);
         if (status != MB_OK)
             return status;
-        lane->steps_count++;
     }
     return MB_OK;
 }
@@ -200,8 +223,11 @@ void mb_lane_destroy(struct mb_lane *lane)
         return;
     for (uint32_t i = 0; i < lane->outlets_count; i++)
         mb_outlet_release(&lane->outlets[i]);
-    for (size_t i = 0; i < lane->steps_count; i++)
+    for (size_t i = 0; i < lane->steps_count; i++) {
         mb_applied_destroy(lane->steps[i].applied);
+        for (size_t slot = 0; slot < MB_NAMES_MAX; slot++)
+            mb_template_destroy(lane->steps[i].templates[slot]);
+    }
     mb_drain_destroy(lane->drain);
     mb_discover_destroy(lane->discover);
     mb_key_rule_release(&lane->key);

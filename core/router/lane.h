@@ -69,6 +69,7 @@ struct mb_outlet {
 struct mb_lane_step {
     const struct mb_step *step;
     struct mb_applied *applied;
+    struct mb_template *templates[MB_NAMES_MAX]; /* of its options, by slot; NULL: unset */
 };
 
 /* Follows a lane's progress, on the lane's thread. The frontier calls are in order a scope. */

@@ -10,6 +10,8 @@ struct filter_options {
     bool negate;
 };
 
+enum { SET_HEADER_VALUE = 0 }; /* slot */
+
 struct set_header_options {
     const char *name;
     const char *value;
@@ -48,14 +50,15 @@ static enum mb_status equals_text(const struct mb_value *value, struct mb_slice 
     return MB_OK;
 }
 
-static enum mb_status filter_apply(const void *options, struct mb_message *message,
-                                   struct mb_arena *arena, enum mb_verdict *ret_verdict,
-                                   const char **ret_reason)
+static enum mb_status filter_apply(const void *options, const struct mb_slice *names,
+                                   struct mb_message *message, struct mb_arena *arena,
+                                   enum mb_verdict *ret_verdict, const char **ret_reason)
 {
     const struct filter_options *filter = options;
     struct mb_slice name = mb_slice_text(filter->header);
     bool matches = false;
 
+    (void)names;
     (void)ret_reason;
     for (uint32_t i = 0; i < message->headers_count && !matches; i++) {
         const struct mb_header *header = &message->headers[i];
@@ -75,9 +78,9 @@ static enum mb_status filter_apply(const void *options, struct mb_message *messa
     return MB_OK;
 }
 
-static enum mb_status set_header_apply(const void *options, struct mb_message *message,
-                                       struct mb_arena *arena, enum mb_verdict *ret_verdict,
-                                       const char **ret_reason)
+static enum mb_status set_header_apply(const void *options, const struct mb_slice *names,
+                                       struct mb_message *message, struct mb_arena *arena,
+                                       enum mb_verdict *ret_verdict, const char **ret_reason)
 {
     const struct set_header_options *set = options;
     struct mb_header wanted = {.name = mb_slice_copy(arena, mb_slice_text(set->name)),
@@ -88,8 +91,9 @@ static enum mb_status set_header_apply(const void *options, struct mb_message *m
     bool placed = false;
 
     (void)ret_reason;
-    wanted.value.as.bytes = mb_slice_copy(arena, mb_slice_text(set->value));
-    wanted.value.type = mb_utf8_valid(mb_slice_text(set->value)) ? MB_STRING : MB_BINARY;
+    /* Of a name without parts the template has the bytes, and may go before the message. */
+    wanted.value.as.bytes = mb_slice_copy(arena, names[SET_HEADER_VALUE]);
+    wanted.value.type = mb_utf8_valid(names[SET_HEADER_VALUE]) ? MB_STRING : MB_BINARY;
     headers = mb_arena_alloc(arena, ((size_t)message->headers_count + 1) * sizeof *headers);
     if (wanted.name.data == NULL || wanted.value.as.bytes.data == NULL || headers == NULL)
         return MB_NO_MEMORY;
@@ -112,13 +116,14 @@ static enum mb_status set_header_apply(const void *options, struct mb_message *m
     return MB_OK;
 }
 
-static enum mb_status require_header_apply(const void *options, struct mb_message *message,
-                                           struct mb_arena *arena, enum mb_verdict *ret_verdict,
-                                           const char **ret_reason)
+static enum mb_status require_header_apply(const void *options, const struct mb_slice *names,
+                                           struct mb_message *message, struct mb_arena *arena,
+                                           enum mb_verdict *ret_verdict, const char **ret_reason)
 {
     const struct require_header_options *require = options;
     struct mb_slice name = mb_slice_text(require->header);
 
+    (void)names;
     (void)arena;
     for (uint32_t i = 0; i < message->headers_count; i++) {
         const struct mb_header *header = &message->headers[i];
@@ -157,10 +162,11 @@ static const struct mb_option set_header_rows[] = {
      .offset = offsetof(struct set_header_options, name),
      .doc = "Name of the header to set."},
     {.name = "value",
-     .type = MB_OPTION_STRING,
+     .type = MB_OPTION_TEMPLATE,
      .flags = MB_OPTION_REQUIRED,
+     .slot = SET_HEADER_VALUE,
      .offset = offsetof(struct set_header_options, value),
-     .doc = "Its value, taken as it is."},
+     .doc = "Its value; ${…} parts as in the names of destinations."},
 };
 
 static const struct mb_option require_header_rows[] = {
@@ -186,7 +192,7 @@ static const struct mb_step steps[] = {
      .options = ROWS(require_header_rows, struct require_header_options),
      .apply = require_header_apply},
     {.name = "set-header",
-     .doc = "Sets a header to a fixed text, in place of all that have its name.",
+     .doc = "Sets a header to a text, in place of all that have its name.",
      .options = ROWS(set_header_rows, struct set_header_options),
      .apply = set_header_apply},
 };

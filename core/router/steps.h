@@ -17,10 +17,12 @@ struct mb_step {
     const char *name;
     const char *doc;
     struct mb_option_table options;
-    /* options: the filled struct. REJECT: *ret_reason is a short static word. Out of memory:
-     * REJECT with the reason "out-of-memory" would lose nothing but is wrong; return MB_NO_MEMORY.
-     */
-    enum mb_status (*apply)(const void *options, struct mb_message *message, struct mb_arena *arena,
+    /* options: the filled struct. names: its TEMPLATE options by slot, rendered for this message
+     * (MB_NAMES_MAX of them; null: unset). REJECT: *ret_reason is a short static word. Out of
+     * memory: REJECT with the reason "out-of-memory" would lose nothing but is wrong; return
+     * MB_NO_MEMORY. */
+    enum mb_status (*apply)(const void *options, const struct mb_slice *names,
+                            struct mb_message *message, struct mb_arena *arena,
                             enum mb_verdict *ret_verdict, const char **ret_reason);
 };
 

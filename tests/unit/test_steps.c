@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "core/router/steps.h"
 
+#include <mbridge/sink.h>
+
 #include "kit/text.h"
 
 #include <setjmp.h>
@@ -71,6 +73,19 @@ static void *options_of(const struct mb_step *step, const char *const *settings)
     return options;
 }
 
+/* What the core renders: the value of a header to be set. */
+static const struct mb_slice *names_of(const char *const *settings)
+{
+    static struct mb_slice names[MB_NAMES_MAX];
+
+    memset(names, 0, sizeof names);
+    for (; settings[0] != NULL; settings += 2) {
+        if (strcmp(settings[0], "value") == 0)
+            names[0] = mb_slice_text(settings[1]);
+    }
+    return names;
+}
+
 #define SETTINGS(...) ((const char *const[]){__VA_ARGS__, NULL})
 
 static enum mb_verdict verdict_of(const char *name, struct mb_message *message,
@@ -82,7 +97,8 @@ static enum mb_verdict verdict_of(const char *name, struct mb_message *message,
 
     assert_non_null(step);
     options = options_of(step, settings);
-    assert_int_equal(step->apply(options, message, &arena, &verdict, ret_reason), MB_OK);
+    assert_int_equal(
+        step->apply(options, names_of(settings), message, &arena, &verdict, ret_reason), MB_OK);
     free(options);
     return verdict;
 }
@@ -207,18 +223,21 @@ static void test_memory_is_out(void **state)
     struct mb_message message = original;
     enum mb_verdict verdict = MB_KEEP;
     const char *reason = NULL;
+    const struct mb_slice value = MB_SLICE_LITERAL("new");
     void *options = options_of(set, SETTINGS("name", "n", "value", "new"));
 
     (void)state;
     for (size_t room = 0; room < 16 + 6 * sizeof(struct mb_header); room += 8) {
         arena = (struct mb_arena){memory, memory + room, no_more};
-        assert_int_equal(set->apply(options, &message, &arena, &verdict, &reason), MB_NO_MEMORY);
+        assert_int_equal(set->apply(options, &value, &message, &arena, &verdict, &reason),
+                         MB_NO_MEMORY);
         assert_memory_equal(&message, &original, sizeof message);
     }
     free(options);
     options = options_of(filter, SETTINGS("header", "n", "equals", "43"));
     arena = (struct mb_arena){memory, memory, no_more};
-    assert_int_equal(filter->apply(options, &message, &arena, &verdict, &reason), MB_NO_MEMORY);
+    assert_int_equal(filter->apply(options, &value, &message, &arena, &verdict, &reason),
+                     MB_NO_MEMORY);
     free(options);
 }
 
