@@ -9,7 +9,7 @@ from demo import applications
 from support.clients import create_topic, declare_queue, produce, publish, read_topic
 
 EACH, KEYS = 1_000, 10
-ORIGINS = {"shop/shop.orders": "kafka", "rabbit/mbridge.collector.all-events": "rabbit",
+ORIGINS = {"shop/shop.orders": "kafka", "rabbit/events": "rabbit",
            "mq/EVENTS": "activemq", "cache/events:web": "redis"}
 
 
