@@ -299,6 +299,26 @@ static void validate(const void *endpoint, enum mb_role role, const void *option
         validate_sink(options, &reporter);
 }
 
+/* As the core tells patterns from names. */
+static bool is_pattern(const char *name)
+{
+    return name[0] == '^' || strpbrk(name, "*?[") != NULL;
+}
+
+static const char *source_stream(const struct redis_source_options *source,
+                                 const struct mb_open_params *params, size_t index)
+{
+    if (source->stream != NULL)
+        return index == 0 ? source->stream : NULL;
+    if (params != NULL && params->streams != NULL)
+        return index < params->streams->count ? params->streams->items[index] : NULL;
+    for (size_t i = 0; i < source->streams.count; i++) {
+        if (is_pattern(source->streams.items[i]))
+            return NULL;
+    }
+    return index < source->streams.count ? source->streams.items[index] : NULL;
+}
+
 static enum mb_status stream(const void *endpoint, enum mb_role role, const void *options,
                              const struct mb_open_params *params, size_t index,
                              struct mb_stream_record *ret_record)
@@ -317,12 +337,8 @@ static enum mb_status stream(const void *endpoint, enum mb_role role, const void
         if (index == 0 && sink->stream != NULL && (templated & (1u << REDIS_NAME_STREAM)) == 0 &&
             strstr(sink->stream, "${") == NULL)
             ret_record->name = sink->stream;
-    } else if (source->stream != NULL) {
-        ret_record->name = index == 0 ? source->stream : NULL;
-    } else if (params != NULL && params->streams != NULL) {
-        ret_record->name = index < params->streams->count ? params->streams->items[index] : NULL;
     } else {
-        ret_record->name = index < source->streams.count ? source->streams.items[index] : NULL;
+        ret_record->name = source_stream(source, params, index);
     }
     return ret_record->name != NULL ? MB_OK : MB_NOT_FOUND;
 }

@@ -471,10 +471,10 @@ static enum mb_status greet(struct redis_client *client, int64_t deadline_ms, st
     redisReply *reply;
     enum mb_status status = call_text(client, deadline_ms, ping, 1, &reply, err);
 
-    /* A user without the right to PING may have all others. */
+    /* A user without the right to PING may have all others. A server that is loading is left: it
+     * would refuse the first part of a pipeline and take the rest. */
     if (status == MB_OK && reply->type == REDIS_REPLY_ERROR &&
-        strncmp(reply->str, "NOPERM", 6) != 0 && strncmp(reply->str, "LOADING", 7) != 0 &&
-        strncmp(reply->str, "MASTERDOWN", 10) != 0)
+        strncmp(reply->str, "NOPERM", 6) != 0)
         status = redis_refuse(client, text_of(reply), "the connection", err);
     redis_reply_free(reply);
     return status;

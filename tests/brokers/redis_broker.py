@@ -21,7 +21,7 @@ def _require(program=SERVER):
         raise BrokerError(f"{program} is missing")
 
 
-def call(port, *words, password=None, timeout=5):
+def call(port, *words, password=None, timeout=15):
     """One command and its reply: str, int, None or a list of them. Error replies are raised."""
     with socket.create_connection(("127.0.0.1", port), timeout=timeout) as connection:
         stream = connection.makefile("rwb")
@@ -89,7 +89,7 @@ class RedisBroker(Broker):
         self._conf = self.workdir / "redis.conf"
         self._conf.write_text("".join(f"{name} {value}\n" for name, value in settings.items()))
 
-    def call(self, *words, timeout=5):
+    def call(self, *words, timeout=15):
         return call(self.port, *words, password=self.password, timeout=timeout)
 
     def _launch(self):

@@ -45,9 +45,12 @@ class RedisSide:
 
 
 def client(uri):
-    """decode_responses off: bytes are bytes."""
+    """decode_responses off: bytes are bytes. No retries: they would send a pipeline again unseen."""
     import redis
-    return redis.Redis.from_url(uri, socket_timeout=10, health_check_interval=0)
+    from redis.backoff import NoBackoff
+    from redis.retry import Retry
+    return redis.Redis.from_url(uri, socket_timeout=10, health_check_interval=0,
+                                retry=Retry(NoBackoff(), 0))
 
 
 def read(server, stream, first, count):
@@ -89,6 +92,9 @@ def feed(spec, switches):
             pipeline.execute_command("XADD", spec["stream_key"], "*",
                                      *_fields(name, region_of(*name), body))
         try:
+            if again:
+                # A server that ends its loading in the middle refuses a pipeline's first part only.
+                server.ping()
             pipeline.execute()
         except (redis.ConnectionError, redis.TimeoutError, redis.BusyLoadingError):
             again = True
