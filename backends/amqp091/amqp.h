@@ -260,6 +260,7 @@ enum mb_status amqp_client_get(struct amqp_client *client, unsigned channel, int
                                struct amqp_event *ret_event, struct mb_error *err);
 
 /* The next event: what was put aside, then what the reader has. */
+bool amqp_client_put_aside(struct amqp_client *client, const struct amqp_event *event);
 enum amqp_event_kind amqp_client_next(struct amqp_client *client, struct amqp_event *ret_event);
 void amqp_client_forget(struct amqp_client *client);
 

@@ -320,7 +320,7 @@ static enum mb_status next_event(struct amqp_client *client, int64_t deadline_ms
 }
 
 /* Copies a content behind the others; its slices point into the copy. */
-static bool put_aside(struct amqp_client *client, const struct amqp_event *event)
+bool amqp_client_put_aside(struct amqp_client *client, const struct amqp_event *event)
 {
     size_t size = event->arguments.size + event->header.size + event->body.size;
     struct amqp_stashed *stashed =
@@ -399,7 +399,7 @@ enum mb_status amqp_client_call(struct amqp_client *client, unsigned channel, ui
             return MB_OK;
         }
         if (event.kind == AMQP_EVENT_CONTENT) {
-            if (client->keeps_content && !put_aside(client, &event))
+            if (client->keeps_content && !amqp_client_put_aside(client, &event))
                 return amqp_client_fail(client, err, "memory", "out of memory");
             continue;
         }

@@ -8,38 +8,11 @@
  * core has said where to begin. Acknowledgements give the broker leave to send more and nothing
  * else; what counts is the position that a commit stores.
  */
-#include "amqp_stream.h"
+#include "amqp_source.h"
 
 #define CLOSE_WAIT_MS  3000u
 #define ACK_FRAME_SIZE 24u
 #define ACK_WINDOW_MAX (1u << 20)
-
-struct scope {
-    const char *queue;
-    const char *stream; /* the name that the core knows it by */
-    uint32_t epoch;
-    bool started;
-    /* Of a stream. */
-    uint64_t from;  /* the first message to hand out */
-    bool was_empty; /* when it was looked at: its first message tells whether it is a new one */
-    bool lost;      /* messages were gone before they could be read … */
-    uint64_t lost_count; /* … so many; 0: not known */
-    uint64_t acked_token;
-    uint64_t commit_token; /* what is on its way to be stored covers it */
-};
-
-struct mb_source {
-    struct amqp_client *client;
-    const struct mb_host *host;
-    const struct amqp_source_options *options;
-    struct amqp_store *store; /* of streams, else NULL */
-    bool announced;
-    bool paused;
-    bool polled; /* since the last service */
-    bool more;   /* the last poll ended at the batch's bounds */
-    uint32_t scopes_count;
-    struct scope scopes[];
-};
 
 static uint64_t source_traits(const void *endpoint, const void *options)
 {
@@ -76,60 +49,6 @@ static size_t queues_of(const struct mb_open_params *params,
 }
 
 static void source_close(struct mb_source *source);
-
-/* Where the group goes on in one stream, and whether it can. */
-static enum mb_status find_place(struct mb_source *source, uint32_t at,
-                                 const struct amqp_stream_place *start, int64_t deadline_ms,
-                                 struct mb_error *err)
-{
-    struct amqp_client *client = amqp_store_client(source->store);
-    struct scope *scope = &source->scopes[at];
-    struct amqp_stream_ends ends;
-    uint64_t stored;
-    enum mb_status status = amqp_stream_ends(client, 2, scope->queue, deadline_ms, &ends, err);
-
-    if (status != MB_OK)
-        return status;
-    if (amqp_store_next(source->store, at, &stored)) {
-        scope->from = stored;
-        scope->was_empty = ends.empty && stored > 0;
-        if (!ends.empty && (stored < ends.begin || stored > ends.end)) {
-            /* Retention has overtaken it, or another stream has the name now. */
-            scope->lost = true;
-            scope->lost_count = stored < ends.begin ? ends.begin - stored : 0;
-            scope->from = ends.begin;
-        }
-        return MB_OK;
-    }
-    status = amqp_stream_find(client, 2, scope->queue, start, deadline_ms, &scope->from, err);
-    if (status == MB_NOT_FOUND) {
-        scope->from = ends.end;
-        status = MB_OK;
-    }
-    amqp_store_note(source->store, at, scope->from);
-    return status;
-}
-
-/* Where a group begins is stored at once: a second start goes on there, whatever came meanwhile. */
-static enum mb_status open_streams(struct mb_source *source, const struct mb_open_params *params,
-                                   const char *group, const struct amqp_stream_place *start,
-                                   const char *const *queues, int64_t deadline_ms,
-                                   struct mb_error *err)
-{
-    int64_t left_ms;
-    enum mb_status status = amqp_store_open(params, group, queues, source->scopes_count,
-                                            deadline_ms, &source->store, err);
-
-    for (uint32_t i = 0; status == MB_OK && i < source->scopes_count; i++) {
-        status = find_place(source, i, start, deadline_ms, err);
-        if (status != MB_OK)
-            amqp_error_name_queue(err, queues[i]);
-    }
-    left_ms = deadline_ms - source->host->monotonic_ms(source->host->context);
-    if (status == MB_OK)
-        status = amqp_store_commit(source->store, left_ms > 1 ? (uint32_t)left_ms : 1, err);
-    return status;
-}
 
 static enum mb_status source_open(const struct mb_open_params *params,
                                   struct mb_source **ret_source, struct mb_error *err)
@@ -168,7 +87,7 @@ static enum mb_status source_open(const struct mb_open_params *params,
         status = amqp_consumers_start(source->client, params, queues, (uint32_t)count,
                                       reads_streams ? group : NULL, deadline_ms, err);
     if (status == MB_OK && reads_streams)
-        status = open_streams(source, params, group, &start, queues, deadline_ms, err);
+        status = amqp_streams_open(source, params, group, &start, queues, deadline_ms, err);
     if (status != MB_OK) {
         source_close(source);
         return status;
@@ -192,6 +111,8 @@ static enum mb_status take_method(struct mb_source *source, const struct amqp_ev
 {
     enum mb_status status;
 
+    if (source->probed != 0 && event->channel == source->scopes_count + 1)
+        return amqp_judge(source, event, err);
     if (event->method == AMQP_BASIC_CANCEL) {
         const char *queue = event->channel >= 1 && event->channel <= source->scopes_count
                                 ? source->scopes[event->channel - 1].queue
@@ -208,61 +129,11 @@ static enum mb_status take_method(struct mb_source *source, const struct amqp_ev
     return status;
 }
 
-static void tell_loss(struct mb_source *source, const struct scope *scope)
-{
-    struct mb_event event;
-
-    memset(&event, 0, sizeof event);
-    event.struct_size = sizeof event;
-    event.kind = MB_EVENT_LOSS;
-    event.scope = (uint32_t)(scope - source->scopes);
-    event.epoch = scope->epoch;
-    event.partition = -1;
-    event.count = scope->lost_count;
-    event.stream = mb_slice_text(scope->stream);
-    source->host->event(source->host->context, &event);
-}
-
-/* Whether a message of a stream is to be handed out. MB_AGAIN: it lies before the place to begin.
- */
-static enum mb_status check_offset(struct mb_source *source, struct scope *scope,
-                                   const struct mb_message *message, struct mb_error *err)
-{
-    struct amqp_client *client = source->client;
-    uint64_t offset = message->position.lo;
-    struct amqp_writer writer;
-
-    if (message->position.kind != MB_POSITION_OFFSET)
-        return mb_error_set(err, MB_DISCONNECTED, MB_CAUSE_DESTINATION, "no-stream",
-                            "%s: queue \"%s\" is no stream: take start and x-stream-offset away",
-                            client->name, scope->queue);
-    if (scope->was_empty && offset < scope->from) {
-        /* A new stream of the same name. The next instance goes on with it. */
-        scope->lost_count = 0;
-        tell_loss(source, scope);
-        amqp_store_note(source->store, (uint32_t)(scope - source->scopes), offset);
-        amqp_store_commit(source->store, 0, err);
-        return mb_error_set(err, MB_DISCONNECTED, MB_CAUSE_CONNECTION, "truncated",
-                            "%s: stream \"%s\" begins anew at %llu, before the position %llu that "
-                            "was stored",
-                            client->name, scope->queue, (unsigned long long)offset,
-                            (unsigned long long)scope->from);
-    }
-    scope->was_empty = false;
-    if (offset >= scope->from)
-        return MB_OK;
-    writer = amqp_client_writer(client);
-    amqp_frame_ack(&writer, message->scope + 1, message->token, MB_ACCEPTED);
-    if (!amqp_client_commit(client, &writer))
-        return amqp_client_fail(client, err, "stuck", "the broker does not take acknowledgements");
-    return MB_AGAIN;
-}
-
 static enum mb_status take_delivery(struct mb_source *source, const struct amqp_event *event,
                                     struct mb_batch *batch, struct mb_error *err)
 {
     struct mb_message *message = batch->messages[batch->count];
-    struct scope *scope;
+    struct amqp_scope *scope;
     enum mb_status status;
 
     if (event->method != AMQP_BASIC_DELIVER)
@@ -277,7 +148,7 @@ static enum mb_status take_delivery(struct mb_source *source, const struct amqp_
     message->scope = (uint32_t)event->channel - 1;
     message->epoch = scope->epoch;
     if (source->store != NULL) {
-        status = check_offset(source, scope, message, err);
+        status = amqp_check_offset(source, scope, message, err);
         if (status != MB_OK) {
             memset(message, 0, sizeof *message);
             return status == MB_AGAIN ? MB_OK : status;
@@ -286,6 +157,24 @@ static enum mb_status take_delivery(struct mb_source *source, const struct amqp_
     batch->count++;
     batch->bytes += event->body.size + event->header.size;
     return MB_OK;
+}
+
+static enum mb_status take_content(struct mb_source *source, const struct amqp_event *event,
+                                   struct mb_batch *batch, struct mb_error *err)
+{
+    struct amqp_client *client = source->client;
+    enum mb_status status;
+
+    if (source->probed != 0)
+        return amqp_client_put_aside(client, event)
+                   ? MB_OK
+                   : amqp_client_fail(client, err, "memory", "out of memory");
+    status = amqp_suspect(source, event, err);
+    if (status != MB_OK)
+        return status == MB_AGAIN ? MB_OK : status;
+    status = take_delivery(source, event, batch, err);
+    amqp_client_forget(client);
+    return status;
 }
 
 static bool may_hand_out(const struct mb_source *source)
@@ -311,10 +200,10 @@ static enum mb_status source_poll(struct mb_source *source, struct mb_batch *bat
         struct amqp_event event;
         enum mb_status status = MB_OK;
 
-        switch (amqp_client_next(client, &event)) {
+        switch (source->probed != 0 ? amqp_reader_next(&client->reader, &event)
+                                    : amqp_client_next(client, &event)) {
         case AMQP_EVENT_CONTENT:
-            status = take_delivery(source, &event, batch, err);
-            amqp_client_forget(client);
+            status = take_content(source, &event, batch, err);
             break;
         case AMQP_EVENT_METHOD:
             status = take_method(source, &event, err);
@@ -375,24 +264,6 @@ static enum mb_status source_ack(struct mb_source *source, const struct mb_ack *
     return status == MB_AGAIN ? MB_OK : status;
 }
 
-static void tell_committed(struct mb_source *source)
-{
-    for (uint32_t i = 0; i < source->scopes_count; i++) {
-        struct mb_event event;
-
-        if (!source->scopes[i].started || source->scopes[i].commit_token == 0)
-            continue;
-        memset(&event, 0, sizeof event);
-        event.struct_size = sizeof event;
-        event.kind = MB_EVENT_COMMITTED;
-        event.scope = i;
-        event.epoch = source->scopes[i].epoch;
-        event.token = source->scopes[i].commit_token;
-        event.partition = -1;
-        source->host->event(source->host->context, &event);
-    }
-}
-
 static enum mb_status source_commit(struct mb_source *source, uint32_t wait_ms,
                                     struct mb_error *err)
 {
@@ -403,30 +274,8 @@ static enum mb_status source_commit(struct mb_source *source, uint32_t wait_ms,
     for (uint32_t i = 0; i < source->scopes_count; i++)
         source->scopes[i].commit_token = source->scopes[i].acked_token;
     if (wait_ms > 0)
-        tell_committed(source);
+        amqp_tell_committed(source);
     return MB_OK;
-}
-
-/* Starts the consumer of a stream; an answer that refuses it comes as the channel's end. */
-static void start_stream(struct mb_source *source, uint32_t at, struct mb_position position,
-                         struct amqp_writer *writer)
-{
-    struct scope *scope = &source->scopes[at];
-    struct amqp_stream_place place = {0};
-
-    if (position.kind != MB_POSITION_STORED) {
-        scope->from = position.kind == MB_POSITION_OFFSET ? position.lo : 0;
-        scope->was_empty = false;
-    }
-    place.number = scope->from;
-    if (scope->was_empty || position.kind == MB_POSITION_BEGIN)
-        place.text = "first";
-    else if (position.kind == MB_POSITION_END)
-        place.text = "next";
-    else if (position.kind == MB_POSITION_TIME)
-        place = (struct amqp_stream_place){.number = position.lo / 1000, .is_time = true};
-    amqp_frame_consume(writer, at + 1, mb_slice_text(scope->queue), false,
-                       &source->options->arguments, &place);
 }
 
 static enum mb_status source_start(struct mb_source *source, const struct mb_scope_start *starts,
@@ -441,7 +290,7 @@ static enum mb_status source_start(struct mb_source *source, const struct mb_sco
         source->scopes[starts[i].scope].epoch = starts[i].epoch;
         source->scopes[starts[i].scope].started = true;
         if (source->store != NULL)
-            start_stream(source, starts[i].scope, starts[i].position, &writer);
+            amqp_start_stream(source, starts[i].scope, starts[i].position, &writer);
     }
     source->more = true;
     if (source->store != NULL) {
@@ -486,7 +335,7 @@ static void announce(struct mb_source *source)
         if (source->store != NULL)
             event.position = (struct mb_position){MB_POSITION_OFFSET, 0, 0, source->scopes[i].from};
         if (source->scopes[i].lost)
-            tell_loss(source, &source->scopes[i]);
+            amqp_tell_loss(source, &source->scopes[i]);
         source->host->event(source->host->context, &event);
     }
     source->announced = true;
@@ -505,7 +354,7 @@ static enum mb_status source_service(struct mb_source *source, struct mb_error *
 
         status = amqp_store_service(source->store, &stored, err);
         if (stored)
-            tell_committed(source);
+            amqp_tell_committed(source);
         if (status == MB_DISCONNECTED)
             return status;
     }

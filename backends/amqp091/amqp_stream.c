@@ -2,8 +2,6 @@
 /* Where a stream begins and ends, and what is a stream at all. Only waiting calls. */
 #include "amqp_stream.h"
 
-#include <stdlib.h>
-
 /* How many messages are looked at between two requests. */
 #define LOOK_AT 500u
 /* Arguments that a stream may share with other kinds of queues: asked for again with their value.
@@ -126,68 +124,36 @@ enum mb_status amqp_stream_find(struct amqp_client *client, unsigned channel, co
     return MB_OK;
 }
 
-/* The part of the text behind words, up to a quote, into buffer. */
-static bool quoted_behind(const char *text, const char *words, char *buffer, size_t size)
+enum amqp_stream_answer amqp_stream_judge(const char *refusal)
 {
-    const char *at = strstr(text, words);
-    const char *end;
+    static const char *const of_streams[] = {"x-stream-", "x-max-age'", "x-initial-cluster-size'"};
+    static const char *const shared[] = {"x-max-length-bytes'", "x-queue-leader-locator'"};
+    const char *name = strstr(refusal, "inequivalent arg '");
 
-    if (at == NULL)
-        return false;
-    at += strlen(words);
-    end = strchr(at, '\'');
-    if (end == NULL || (size_t)(end - at) >= size)
-        return false;
-    memcpy(buffer, at, (size_t)(end - at));
-    buffer[end - at] = '\0';
-    return true;
+    if (name == NULL)
+        return AMQP_STREAM_UNKNOWN;
+    name += 18;
+    for (size_t i = 0; i < sizeof of_streams / sizeof of_streams[0]; i++) {
+        if (strncmp(name, of_streams[i], strlen(of_streams[i])) == 0)
+            return AMQP_STREAM_YES;
+    }
+    for (size_t i = 0; i < sizeof shared / sizeof shared[0]; i++) {
+        if (strncmp(name, shared[i], strlen(shared[i])) == 0)
+            return AMQP_STREAM_UNKNOWN;
+    }
+    return AMQP_STREAM_NO;
 }
 
-/*
- * Declares the queue, which is there, as a stream. If it is one with no other arguments, that is
- * right; else the broker names the first argument that differs: an argument that another kind of
- * queue may have too is given its value for the next attempt.
- */
-enum mb_status amqp_stream_probe(struct amqp_client *client, unsigned channel, const char *queue,
-                                 int64_t deadline_ms, bool *ret_is_stream, struct mb_error *err)
+void amqp_frame_stream_probe(struct amqp_writer *writer, unsigned channel, const char *queue)
 {
-    static const char *const shared[] = {"x-max-length-bytes", "x-queue-leader-locator", NULL};
-    char values[PROBE_ARGUMENTS_MAX][AMQP_SHORTSTR_MAX + 1];
-    struct mb_pair arguments[PROBE_ARGUMENTS_MAX] = {{"x-queue-type", "stream"}};
-    struct amqp_queue_declaration declaration = {
-        .name = mb_slice_text(queue), .arguments = arguments, .durable = true};
+    static const struct mb_pair arguments[] = {{"x-queue-type", "stream"}};
+    struct amqp_queue_declaration declaration = {.name = mb_slice_text(queue),
+                                                 .arguments = arguments,
+                                                 .arguments_count = 1,
+                                                 .durable = true};
 
-    *ret_is_stream = false;
-    for (size_t count = 1; count < PROBE_ARGUMENTS_MAX; count++) {
-        struct amqp_writer writer = amqp_client_writer(client);
-        char name[AMQP_SHORTSTR_MAX + 1];
-        enum mb_status status;
-
-        declaration.arguments_count = count;
-        amqp_frame_queue_declare(&writer, channel, &declaration);
-        status =
-            amqp_client_request(client, &writer, channel, AMQP_QUEUE_DECLARED, deadline_ms, err);
-        *ret_is_stream = status == MB_OK;
-        if (status == MB_OK || client->broken || client->closed_by_peer || status == MB_TIMEOUT)
-            return status;
-        writer = amqp_client_writer(client);
-        amqp_frame_simple(&writer, channel, AMQP_CHANNEL_OPEN);
-        if (!quoted_behind(err->text, "inequivalent arg '", name, sizeof name))
-            name[0] = '\0';
-        *ret_is_stream = strncmp(name, "x-stream-", 9) == 0 || strcmp(name, "x-max-age") == 0 ||
-                         strcmp(name, "x-initial-cluster-size") == 0;
-        arguments[count].name = NULL;
-        for (size_t i = 0; shared[i] != NULL; i++) {
-            if (strcmp(name, shared[i]) == 0 && quoted_behind(err->text, "current is the value '",
-                                                              values[count], sizeof values[count]))
-                arguments[count] = (struct mb_pair){shared[i], values[count]};
-        }
-        status =
-            amqp_client_request(client, &writer, channel, AMQP_CHANNEL_OPENED, deadline_ms, err);
-        if (status != MB_OK || *ret_is_stream || arguments[count].name == NULL)
-            return status;
-    }
-    return MB_OK;
+    amqp_frame_simple(writer, channel, AMQP_CHANNEL_OPEN);
+    amqp_frame_queue_declare(writer, channel, &declaration);
 }
 
 bool amqp_stream_start(const struct amqp_source_options *options,

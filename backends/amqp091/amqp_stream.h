@@ -30,9 +30,12 @@ enum mb_status amqp_stream_find(struct amqp_client *client, unsigned channel, co
                                 const struct amqp_stream_place *place, int64_t deadline_ms,
                                 uint64_t *ret_offset, struct mb_error *err);
 
-/* Whether the queue is a stream. May say no where the user may not declare the queue. */
-enum mb_status amqp_stream_probe(struct amqp_client *client, unsigned channel, const char *queue,
-                                 int64_t deadline_ms, bool *ret_is_stream, struct mb_error *err);
+/* Whether a queue that is there is a stream: it is declared as one, on a channel to be opened. The
+ * broker agrees, or closes the channel and names the first argument that differs; some may be a
+ * stream's as well as another queue's. */
+enum amqp_stream_answer { AMQP_STREAM_NO, AMQP_STREAM_YES, AMQP_STREAM_UNKNOWN };
+void amqp_frame_stream_probe(struct amqp_writer *writer, unsigned channel, const char *queue);
+enum amqp_stream_answer amqp_stream_judge(const char *refusal);
 
 /* Where to begin by options: `start`, or a consumer argument. False: they speak of no stream. */
 bool amqp_stream_start(const struct amqp_source_options *options,

@@ -191,6 +191,34 @@ def test_several_streams_each_with_its_position(rabbit, fresh, bridge_of):
     assert [stored(rabbit.uri, group, stream) for stream in streams] == ["offset:10", "offset:11"]
 
 
+def test_a_stream_that_is_read_as_a_queue_is_refused(either, fresh, bridge_of):
+    """Unknown to the options, it would be read from its end, whatever came before."""
+    stream, queue = fresh("stream"), fresh("queue")
+    declare_stream(either.uri, stream)
+    bridge = bridge_of(either, {"queue": stream}, queue)
+    bridge.start()
+    bridge.run.wait_logged("connected", "source")
+    fill(either.uri, stream, 0, 5)
+    assert bridge.run.wait(20) != 0
+    assert bridge.run.logged("is a stream"), bridge.run.tail()
+    assert queue_depth(either.uri, queue) == 0
+
+
+def test_a_header_of_that_name_makes_no_stream(either, fresh, bridge_of):
+    source, queue = fresh("source"), fresh("queue")
+    declare_queue(either.uri, source, {"x-max-length": 1000})
+    publish(either.uri, "", source, [
+        (b"%d" % count, pika.BasicProperties(delivery_mode=2, headers={
+            "x-stream-offset": 2**40 + count})) for count in range(100)])
+    bridge = bridge_of(either, {"queue": source}, queue)
+    bridge.start()
+    found = take(either.uri, queue, 100)
+    assert [int(body) for _, _, body in found] == list(range(100))
+    assert found[0][1].headers["x-stream-offset"] == 2**40
+    assert bridge.run.terminate() == 0
+    assert queue_depth(either.uri, source) == 0
+
+
 def test_check_asks_for_what_is_missing(rabbit, fresh, tmp_path):
     stream, path = fresh("stream"), tmp_path / "checked.conf"
     declare_stream(rabbit.uri, stream)
