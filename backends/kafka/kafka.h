@@ -292,6 +292,7 @@ enum kafka_scope_state {
 
 struct kafka_scope {
     char *topic;
+    rd_kafka_queue_t *queue; /* the partition's own in the library, once it was assigned */
     int32_t partition;
     uint8_t state; /* enum kafka_scope_state */
     uint32_t epoch;
@@ -390,6 +391,10 @@ void kafka_counts_release(struct mb_source *source);
 struct kafka_scope *kafka_scope_find(struct mb_source *source, const char *topic,
                                      int32_t partition);
 struct kafka_scope *kafka_scope_get(struct mb_source *source, const char *topic, int32_t partition);
+/* Assigned partitions: what is needed to let go of them at the end. */
+void kafka_scope_hold(struct mb_source *source, struct kafka_scope *scope);
+void kafka_scope_let_go(struct kafka_scope *scope);
+void kafka_scopes_let_go(struct mb_source *source);
 void kafka_scopes_release(struct mb_source *source);
 void kafka_scope_event(struct mb_source *source, const struct kafka_scope *scope,
                        enum mb_event_kind kind, struct mb_event *event);

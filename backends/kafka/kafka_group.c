@@ -55,6 +55,7 @@ static void assigned(struct mb_source *source, const rd_kafka_topic_partition_li
             kafka_client_fail(&source->client, "memory", "out of memory for partitions");
             return;
         }
+        kafka_scope_let_go(scope);
         counted = counted && scope->partition < kafka_partitions_count(source, scope->topic);
         scope->state = KAFKA_SCOPE_LOOKED_UP;
         scope->epoch++;
@@ -170,6 +171,9 @@ static void start_all(struct mb_source *source)
         }
     }
     answer(source, list);
+    for (int i = 0; i < list->cnt; i++)
+        kafka_scope_hold(source,
+                         kafka_scope_find(source, list->elems[i].topic, list->elems[i].partition));
     rd_kafka_topic_partition_list_destroy(list);
 }
 

@@ -3,6 +3,8 @@
  * its number is the same each time the partition comes back. */
 #include "kafka.h"
 
+#define MARKS_MAX 4096u
+
 static size_t hash_of(const char *topic, int32_t partition)
 {
     uint64_t hash = UINT64_C(0xcbf29ce484222325);
@@ -78,6 +80,41 @@ struct kafka_scope *kafka_scope_get(struct mb_source *source, const char *topic,
     scope->acked = scope->committing = scope->committed = -1;
     index_put(source->index, source->index_size, scope, source->scopes_count++);
     return scope;
+}
+
+/*
+ * A partition that is given up keeps a last mark in its queue, and by that itself and its broker.
+ * The library clears the queues of partitions that exist, not of those whose topic was deleted, and
+ * would wait for them for ever when it is to end (seen with 2.0.2). So their queues are held while
+ * they are assigned, and cleared when they are not: before that their records stand in the one
+ * queue of all, which theirs leads to.
+ */
+void kafka_scope_hold(struct mb_source *source, struct kafka_scope *scope)
+{
+    if (scope->queue == NULL)
+        scope->queue =
+            rd_kafka_queue_get_partition(source->client.rk, scope->topic, scope->partition);
+}
+
+void kafka_scope_let_go(struct kafka_scope *scope)
+{
+    rd_kafka_message_t *record;
+
+    if (scope->queue == NULL)
+        return;
+    for (unsigned i = 0; i < MARKS_MAX; i++) {
+        if (rd_kafka_consume_batch_queue(scope->queue, 0, &record, 1) != 1)
+            break;
+        rd_kafka_message_destroy(record);
+    }
+    rd_kafka_queue_destroy(scope->queue);
+    scope->queue = NULL;
+}
+
+void kafka_scopes_let_go(struct mb_source *source)
+{
+    for (size_t i = 0; i < source->scopes_count; i++)
+        kafka_scope_let_go(&source->scopes[i]);
 }
 
 void kafka_scopes_release(struct mb_source *source)

@@ -203,6 +203,7 @@ static void source_close(struct mb_source *source)
     if (source->client.rk != NULL && source->records != NULL) {
         if (!source->client.failed)
             leave(source);
+        kafka_scopes_let_go(source);
         rd_kafka_queue_io_event_enable(source->records, -1, NULL, 0);
         rd_kafka_queue_destroy(source->records);
     }

@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Kafka → Kafka on two brokers: the same records, byte for byte, in the same partitions."""
 
+import re
+
 import pytest
 
 from support.bridge import Bridge
-from support.clients import create_topic, produce, read_topic
+from support.clients import create_topic, delete_topic, produce, read_topic
 from support.config import config, kafka_endpoint
+from support.wait import until
 
 PARTITIONS = 7
 BEGIN_MS = 1_600_000_000_000
@@ -136,3 +139,73 @@ def test_a_destination_is_not_made_before_its_source_is_there(brokers, fresh, tm
     produce(origin.bootstrap, topic, [{"key": b"k", "value": b"v", "partition": 4}])
     [record] = read_topic(mirror.bootstrap, topic, 1)
     assert (record.partition, record.key, record.value) == (4, b"k", b"v")
+
+
+class Growing:
+    """Topics of one pattern, written to all the time, and their copies on another broker."""
+
+    def __init__(self, origin, mirror, fresh):
+        self.origin, self.mirror = origin, mirror
+        self.tag = fresh("grow")
+        self.sent = {}
+
+    def add(self, name):
+        # The bridge makes no templated destination; the broker would, with one partition.
+        create_topic(self.mirror.bootstrap, f"{self.tag}.{name}.copy", PARTITIONS)
+        create_topic(self.origin.bootstrap, f"{self.tag}.{name}", PARTITIONS)
+        self.sent[name] = 0
+
+    def write(self, number):
+        """To every topic and partition, without a key: only the partition's number tells where."""
+        for name in self.sent:
+            first = self.sent[name]
+            produce(self.origin.bootstrap, f"{self.tag}.{name}", [
+                {"key": None, "value": b"%d" % n, "partition": n % PARTITIONS}
+                for n in range(first, first + number)])
+            self.sent[name] += number
+
+    def assert_copied(self):
+        for name, number in self.sent.items():
+            found = read_topic(self.mirror.bootstrap, f"{self.tag}.{name}.copy", number)
+            held = {}
+            for record in found:
+                held.setdefault(record.partition, []).append(int(record.value))
+            assert held == {part: list(range(part, number, PARTITIONS))
+                            for part in range(PARTITIONS)}, name
+
+    def route(self):
+        return {"name": "grow",
+                "from": {"endpoint": "a", "topics": [f"^{re.escape(self.tag)}\\..*"],
+                         "discover": "1s"},
+                "to": {"endpoint": "b", "topic": "${stream}.copy"}}
+
+
+def test_topics_that_appear_are_read_and_those_that_go_are_left(brokers, fresh, tmp_path, ending,
+                                                                counts):
+    """While it runs, without losing, repeating or reordering what is on its way."""
+    origin, mirror = brokers.kafka("3.9.1"), brokers.kafka("4.3.1")
+    grow = Growing(origin, mirror, fresh)
+    grow.add("one")
+    bridge = ending(Bridge(tmp_path, config(
+        fresh("bridge"), {"a": kafka_endpoint(origin), "b": kafka_endpoint(mirror)},
+        [grow.route()])))
+    bridge.start()
+    for name in ("two", "three"):
+        grow.write(1000)
+        grow.add(name)
+        while not read_topic(mirror.bootstrap, f"{grow.tag}.{name}.copy", None):
+            bridge.check()
+            grow.write(200)
+    grow.write(1000)
+    grow.assert_copied()
+    total = sum(grow.sent.values())
+    until(lambda: bridge.run.counters().total("delivered") == total, 20, "all are counted",
+          detail=bridge.run.tail)
+    delete_topic(origin.bootstrap, f"{grow.tag}.two")
+    del grow.sent["two"]
+    bridge.run.wait_logged("matches other streams", "gone=1", seconds=30)
+    grow.write(500)
+    grow.assert_copied()
+    counts(records=total, topics=3)
+    assert bridge.run.terminate() == 0
+
