@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <poll.h>
+#include <proton/codec.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -40,42 +41,59 @@ enum mb_status amqp10_client_gone(const struct amqp10_client *client, struct mb_
     return MB_DISCONNECTED;
 }
 
+static int port_of(pn_data_t *data)
+{
+    switch ((int)pn_data_type(data)) {
+    case PN_USHORT:
+        return pn_data_get_ushort(data);
+    case PN_UINT:
+        return pn_data_get_uint(data) <= UINT16_MAX ? (int)pn_data_get_uint(data) : -1;
+    case PN_INT:
+        return pn_data_get_int(data);
+    case PN_LONG:
+        return pn_data_get_long(data) <= UINT16_MAX ? (int)pn_data_get_long(data) : -1;
+    default:
+        return -1;
+    }
+}
+
+static void copy_bytes(char *buffer, size_t size, pn_data_t *data)
+{
+    pn_bytes_t bytes = pn_data_get_bytes(data);
+
+    if ((pn_data_type(data) == PN_STRING || pn_data_type(data) == PN_SYMBOL) && bytes.size < size) {
+        memcpy(buffer, bytes.start, bytes.size);
+        buffer[bytes.size] = '\0';
+    }
+}
+
+/* From the information map; proton's own functions take one type of number only. */
 static void note_redirect(struct amqp10_client *client, pn_condition_t *condition)
 {
     struct amqp10_redirect *redirect = &client->redirect;
     pn_data_t *info = pn_condition_info(condition);
-    const char *host = pn_condition_redirect_host(condition);
 
     memset(redirect, 0, sizeof *redirect);
-    amqp10_text_of(redirect->host, sizeof redirect->host, host);
-    redirect->port = pn_condition_redirect_port(condition);
     pn_data_rewind(info);
     if (!pn_data_next(info) || pn_data_type(info) != PN_MAP || !pn_data_enter(info))
         return;
     while (pn_data_next(info)) {
         pn_bytes_t key = pn_data_get_bytes(info);
-        pn_bytes_t value;
         struct mb_slice name = {key.start, key.size};
-        char *into = NULL;
-        size_t size = 0;
 
         if (!pn_data_next(info))
             break;
-        if (pn_data_type(info) != PN_STRING && pn_data_type(info) != PN_SYMBOL)
-            continue;
-        if (mb_slice_equal(name, mb_slice_text("hostname"))) {
-            into = redirect->hostname;
-            size = sizeof redirect->hostname;
-        } else if (mb_slice_equal(name, mb_slice_text("address"))) {
-            into = redirect->address;
-            size = sizeof redirect->address;
-        }
-        value = pn_data_get_bytes(info);
-        if (into != NULL && value.size < size)
-            memcpy(into, value.start, value.size);
+        if (mb_slice_equal(name, mb_slice_text("network-host")))
+            copy_bytes(redirect->host, sizeof redirect->host, info);
+        else if (mb_slice_equal(name, mb_slice_text("hostname")))
+            copy_bytes(redirect->hostname, sizeof redirect->hostname, info);
+        else if (mb_slice_equal(name, mb_slice_text("address")))
+            copy_bytes(redirect->address, sizeof redirect->address, info);
+        else if (mb_slice_equal(name, mb_slice_text("port")))
+            redirect->port = port_of(info);
     }
     pn_data_rewind(info);
-    redirect->is_set = redirect->host[0] != '\0' && redirect->port >= 0 && redirect->port <= 65535;
+    redirect->is_set = redirect->host[0] != '\0' && redirect->port >= 0;
 }
 
 /* What the words of AMQP 1.0 mean for a stream. The first whose name is a prefix. */
