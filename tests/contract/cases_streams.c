@@ -47,6 +47,16 @@ static void change(struct tested_source *source, const char *const *names, size_
         check_fail(&source->contract->check, "streams failed: %s", err.text);
 }
 
+/* Until count messages came in all. */
+static bool take(struct tested_source *source, uint64_t count, const char *when)
+{
+    if (source_take(source, count))
+        return true;
+    check_fail(&source->contract->check, "that was %s, with %zu scopes", when,
+               source_scopes(source, SCOPE_STARTED));
+    return false;
+}
+
 static void accept_all(struct tested_source *source, const struct taken *taken, size_t *from)
 {
     taken_ack(source, taken, *from, taken->count, MB_ACCEPTED);
@@ -81,15 +91,17 @@ static void run(const struct options *one, const struct options *other,
     const char *rest[] = {other->stream};
     size_t acked = 0;
 
-    if (!source_take(source, COUNT))
+    if (!take(source, COUNT, "of the first stream"))
         return;
     accept_all(source, taken, &acked);
     change(source, both, 2);
-    if (!fill(other, OTHER) || !fill(one, COUNT) || !source_take(source, 3 * COUNT))
+    if (!fill(other, OTHER) || !fill(one, COUNT) ||
+        !take(source, 3 * COUNT, "after a stream was added"))
         return;
     accept_all(source, taken, &acked);
     change(source, rest, 1);
-    if (!fill(one, GONE) || !fill(other, OTHER + COUNT) || !source_take(source, 4 * COUNT))
+    if (!fill(one, GONE) || !fill(other, OTHER + COUNT) ||
+        !take(source, 4 * COUNT, "after a stream was taken off the list"))
         return;
     source_take_quiet(source);
     accept_all(source, taken, &acked);
@@ -106,7 +118,7 @@ static void check_stored(const struct options *options, const struct mb_strings 
     source_init(&source, options);
     source.streams = streams;
     if (source_open(&source, options, true) == MB_OK) {
-        if (source_take(&source, COUNT))
+        if (take(&source, COUNT, "at the second reading"))
             source_take_quiet(&source);
         if (source.count > COUNT)
             check_fail(&options->contract->check,
