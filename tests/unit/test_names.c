@@ -132,8 +132,10 @@ static void test_fixed(void **state)
         struct mb_error err;
 
         assert_true(mb_template_is_fixed(template));
-        assert_int_equal(mb_template_render(template, &message, &matches, &arena, &first, &err), MB_OK);
-        assert_int_equal(mb_template_render(template, &message, &matches, &arena, &second, &err), MB_OK);
+        assert_int_equal(mb_template_render(template, &message, &matches, &arena, &first, &err),
+                         MB_OK);
+        assert_int_equal(mb_template_render(template, &message, &matches, &arena, &second, &err),
+                         MB_OK);
         assert_string_equal(first.data, fixed[i]);
         assert_int_equal(first.size, strlen(fixed[i]));
         assert_ptr_equal(first.data, second.data);
@@ -218,7 +220,8 @@ static void test_bounds(void **state)
     (void)state;
     memset(large, 'k', sizeof large);
     with_large_key.key = (struct mb_slice){large, 2048};
-    assert_int_equal(mb_template_render(template, &with_large_key, NULL, &arena, &name, &err), MB_OK);
+    assert_int_equal(mb_template_render(template, &with_large_key, NULL, &arena, &name, &err),
+                     MB_OK);
     assert_int_equal(name.size, 4096);
     mb_template_destroy(template);
     with_large_key.key.size = 4097;
@@ -228,10 +231,12 @@ static void test_bounds(void **state)
 
     arena.end = arena.at;
     template = compiled("a${key}");
-    assert_int_equal(mb_template_render(template, &message, &matches, &arena, &name, &err), MB_NO_MEMORY);
+    assert_int_equal(mb_template_render(template, &message, &matches, &arena, &name, &err),
+                     MB_NO_MEMORY);
     mb_template_destroy(template);
     template = compiled("${header.n}");
-    assert_int_equal(mb_template_render(template, &message, &matches, &arena, &name, &err), MB_NO_MEMORY);
+    assert_int_equal(mb_template_render(template, &message, &matches, &arena, &name, &err),
+                     MB_NO_MEMORY);
     mb_template_destroy(template);
 }
 
