@@ -131,8 +131,9 @@ struct kafka_client {
     int wake_fd;              /* readable when a queue of the client has something */
     bool all_down;            /* every broker is away: the library keeps trying */
     bool was_down;            /* as last told to the core */
-    bool probing;             /* a question is out that any broker's answer ends the outage with */
-    bool failed;              /* this client is of no use any more: failure says why */
+    atomic_bool listening;    /* for any answer: it ends the outage */
+    atomic_bool answered;
+    bool failed; /* this client is of no use any more: failure says why */
     int64_t probe_at_ms;
     uint32_t fenced_retry_ms; /* how long not to come back by a name that another one took */
     atomic_uint_fast64_t received_bytes;

@@ -9,7 +9,6 @@
 #include <unistd.h>
 
 #define PROBE_INTERVAL_MS 500
-#define PROBE_TIMEOUT_MS  5000
 #define TOKEN_SIZE_MAX    65536
 
 void *kafka_alloc(const struct mb_host *host, size_t size)
@@ -93,6 +92,21 @@ static int certificate_cb(rd_kafka_t *rk, const char *broker, int32_t broker_id,
     return 0;
 }
 
+/* Any thread. If it cannot be written the counter is full, and the descriptor readable already. */
+static void wake(const struct kafka_client *client)
+{
+    static const uint64_t one = 1;
+    ssize_t written = write(client->wake_fd, &one, sizeof one);
+
+    (void)written;
+}
+
+/* What is answered before a log-in has succeeded. */
+static bool is_greeting(int16_t key)
+{
+    return key == 17 || key == 18 || key == 36; /* SaslHandshake, ApiVersions, SaslAuthenticate */
+}
+
 /* Any thread. */
 static rd_kafka_resp_err_t request_sent(rd_kafka_t *rk, int fd, const char *broker,
                                         int32_t broker_id, int16_t key, int16_t version,
@@ -127,8 +141,13 @@ static rd_kafka_resp_err_t response_received(rd_kafka_t *rk, int fd, const char 
     (void)version;
     (void)correlation;
     (void)rtt;
-    (void)code;
     atomic_fetch_add_explicit(&client->received_bytes, size, memory_order_relaxed);
+    if (atomic_load_explicit(&client->listening, memory_order_relaxed) &&
+        code == RD_KAFKA_RESP_ERR_NO_ERROR && size > 0 && !is_greeting(key) &&
+        atomic_exchange(&client->listening, false)) {
+        atomic_store(&client->answered, true);
+        wake(client);
+    }
     return RD_KAFKA_RESP_ERR_NO_ERROR;
 }
 
@@ -224,6 +243,8 @@ static void error_event(struct kafka_client *client, rd_kafka_event_t *event)
 
     if (code == RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN) {
         client->all_down = true;
+        atomic_store(&client->answered, false);
+        atomic_store(&client->listening, true);
         return;
     }
     if (code == RD_KAFKA_RESP_ERR__FATAL || rd_kafka_event_error_is_fatal(event)) {
@@ -302,37 +323,24 @@ bool kafka_client_event(struct kafka_client *client, rd_kafka_event_t *event)
     case RD_KAFKA_EVENT_OAUTHBEARER_TOKEN_REFRESH:
         token_event(client);
         return true;
-    case RD_KAFKA_EVENT_DESCRIBECONFIGS_RESULT:
-        /* Any answer, a refusal too, means that a broker is there. */
-        client->probing = false;
-        if (rd_kafka_event_error(event) == RD_KAFKA_RESP_ERR_NO_ERROR)
-            client->all_down = false;
-        return true;
     default:
         return false;
     }
 }
 
-/* The library does not tell when brokers are back: a question that anyone may ask finds out. */
+/*
+ * The library does not tell when brokers are back, and a client that has nothing to say does not
+ * look for them. Asking without waiting makes it look, no more often than it would by itself; the
+ * answer is seen when it is received. (An admin request that waits for a broker makes it try again
+ * the moment each attempt fails, by a thousand a second.)
+ */
 static void probe(struct kafka_client *client, int64_t now_ms)
 {
-    rd_kafka_ConfigResource_t *resource;
-    rd_kafka_AdminOptions_t *options;
-    char text[128];
+    const struct rd_kafka_metadata *metadata = NULL;
 
     client->probe_at_ms = now_ms + PROBE_INTERVAL_MS;
-    options = rd_kafka_AdminOptions_new(client->rk, RD_KAFKA_ADMIN_OP_DESCRIBECONFIGS);
-    resource = rd_kafka_ConfigResource_new(RD_KAFKA_RESOURCE_TOPIC, "mbridge.probe");
-    if (options != NULL && resource != NULL &&
-        rd_kafka_AdminOptions_set_request_timeout(options, PROBE_TIMEOUT_MS, text, sizeof text) ==
-            RD_KAFKA_RESP_ERR_NO_ERROR) {
-        rd_kafka_DescribeConfigs(client->rk, &resource, 1, options, client->events);
-        client->probing = true;
-    }
-    if (resource != NULL)
-        rd_kafka_ConfigResource_destroy(resource);
-    if (options != NULL)
-        rd_kafka_AdminOptions_destroy(options);
+    if (rd_kafka_metadata(client->rk, 1, NULL, &metadata, 0) == RD_KAFKA_RESP_ERR_NO_ERROR)
+        rd_kafka_metadata_destroy(metadata);
 }
 
 void kafka_client_health(struct kafka_client *client, bool healthy)
@@ -340,10 +348,9 @@ void kafka_client_health(struct kafka_client *client, bool healthy)
     const struct mb_host *host = client->host;
     struct mb_event event = {.struct_size = sizeof event, .partition = -1};
 
-    if (healthy)
+    if (healthy || atomic_exchange(&client->answered, false))
         client->all_down = false;
-    if (client->all_down && !client->probing &&
-        host->monotonic_ms(host->context) >= client->probe_at_ms)
+    if (client->all_down && host->monotonic_ms(host->context) >= client->probe_at_ms)
         probe(client, host->monotonic_ms(host->context));
     if (client->all_down == client->was_down)
         return;
@@ -378,7 +385,7 @@ void kafka_client_traffic(struct kafka_client *client)
 
 int64_t kafka_client_deadline_ms(const struct kafka_client *client)
 {
-    return client->all_down && !client->probing ? client->probe_at_ms : INT64_MAX;
+    return client->all_down ? client->probe_at_ms : INT64_MAX;
 }
 
 void kafka_client_release(struct kafka_client *client)

@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A route without traffic: it sees that brokers went and came back, and costs nothing meanwhile."""
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from support.bridge import Bridge
+from support.clients import create_topic, produce, read_topic
+from support.config import config, kafka_endpoint
+
+AWAY_S = 5
+CPU_S_MAX = 1.0  # it was 5 to 10 when each failed attempt to connect was followed by the next
+
+
+def _cpu_seconds(pid):
+    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+@pytest.mark.parametrize("role", ["source", "sink"])
+def test_a_broker_goes_and_comes_back(role, brokers, fresh, tmp_path, ending, counts):
+    ends = {"source": brokers.kafka("3.9.1", "idle-a"), "sink": brokers.kafka("3.9.1", "idle-b")}
+    topic = fresh("idle")
+    for broker in ends.values():
+        create_topic(broker.bootstrap, topic, 7)
+    bridge = ending(Bridge(tmp_path, config(
+        fresh("bridge"), {"a": kafka_endpoint(ends["source"]), "b": kafka_endpoint(ends["sink"])},
+        [{"name": "quiet", "from": {"endpoint": "a", "topic": topic},
+          "to": {"endpoint": "b", "topic": topic}}])))
+    run = bridge.start()
+    produce(ends["source"].bootstrap, topic, [{"value": b"before"}])
+    read_topic(ends["sink"].bootstrap, topic, 1)
+
+    ends[role].stop()
+    run.wait_logged("level=warn", f"role={role}", seconds=20)
+    before = _cpu_seconds(run.pid)
+    time.sleep(AWAY_S)  # what is measured is the time itself
+    used = _cpu_seconds(run.pid) - before
+    ends[role].start()
+    run.wait_logged("connected again", f"role={role}", seconds=20)
+    produce(ends["source"].bootstrap, topic, [{"value": b"after"}])
+    found = read_topic(ends["sink"].bootstrap, topic, 2)
+    assert sorted(record.value for record in found) == [b"after", b"before"]
+    counts(away_seconds=AWAY_S, cpu_seconds=round(used, 2))
+    assert used < CPU_S_MAX
