@@ -12,6 +12,8 @@
 #define BODY_PIECE_SIZE 65536u
 /* What the carriers leave of a frame, at least. */
 #define FRAME_RESERVE 4096u
+/* The name, tag and size of the sidecar's header. */
+#define CARRIER_OVERHEAD (1u + sizeof AMQP_HEADER_META - 1u + 1u + 4u)
 
 static const struct {
     enum mb_cause cause;
@@ -221,14 +223,13 @@ static enum mb_status shrink(struct mb_sink *sink, const struct mb_outgoing *ite
                              struct mb_carried *carried, struct framed *framed,
                              enum amqp_result *result, struct mb_error *err)
 {
-    size_t sidecar_size = carried->sidecar.size;
     size_t over = framed->header_size - sink->client->frame_max;
     enum mb_status status;
 
-    if (framed->writer.full || over >= sidecar_size)
-        sink->carry.sidecar_max = 0;
-    else
-        sink->carry.sidecar_max = sidecar_size - over;
+    /* Without one they would not fit either. The output has room for two frames. */
+    if (framed->writer.full || over > carried->sidecar.size + CARRIER_OVERHEAD)
+        return MB_OK;
+    sink->carry.sidecar_max = over < carried->sidecar.size ? carried->sidecar.size - over : 0;
     status = mb_carry_prepare(&sink->carry, item, carried, err);
     sink->carry.sidecar_max = sink->sidecar_max;
     if (status == MB_OK)

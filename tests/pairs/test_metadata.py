@@ -179,6 +179,27 @@ def test_rabbit_to_kafka_to_rabbit_gives_the_message_back(start, kafka3, rabbit,
             assert getattr(properties, name) == getattr(expected, name), name
 
 
+def test_what_no_frame_holds(start, kafka3, rabbit, fresh):
+    """Properties have one frame: the sidecar gives way first, then the message is refused."""
+    topic, queue, dead = fresh("topic"), fresh("queue"), fresh("dead")
+    create_topic(kafka3.bootstrap, topic)
+    large = [(f"large-{number}", b"%d" % number + b"x" * 50_000) for number in range(3)]
+    produce(kafka3.bootstrap, topic, [
+        # Of one name only the last has a place; the others would be in the sidecar.
+        {"value": b"shrinks", "headers": [("large", value) for _, value in large]},
+        {"value": b"refused", "headers": large},
+        {"value": b"small", "headers": [("n", b"1")]}])
+    bridge = start({"name": "out", "from": {"endpoint": "k", "topic": topic},
+                    "to": {"endpoint": "r", "queue": queue},
+                    "dead_letter": {"endpoint": "k", "topic": dead}})
+    shrunk, small = take(rabbit.uri, queue, 2)
+    assert shrunk[2] == b"shrinks" and small[2] == b"small"
+    assert len(shrunk[1].headers["large"]) == 50_001
+    assert dict(read_topic(kafka3.bootstrap, dead, 1)[0].headers)[
+        "mbridge.dead.reason"] == b"properties-too-large"
+    assert bridge.run.counters()["routes"]["out"]["degraded"] == {"headers": 1}
+
+
 def test_the_key_keeps_its_partition_of_java_clients(start, kafka3, rabbit, fresh):
     """murmur2, as Java clients (and kafka-python) do: producers can move without reordering."""
     topic, control, queue = fresh("topic"), fresh("control"), fresh("queue")
