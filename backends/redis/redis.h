@@ -108,6 +108,7 @@ struct redis_client {
     struct redisContext *context;
     void *ssl; /* SSL *, NULL without TLS */
     int fd;
+    uint32_t events; /* as registered with epoll */
     struct redis_in in;
     struct redis_out out;
     struct redis_node node;
@@ -145,7 +146,13 @@ void redis_reply_free(struct redisReply *reply);
 enum mb_status redis_client_write(struct redis_client *client, struct mb_error *err);
 /* MB_OK: something came. MB_AGAIN: nothing is there. */
 enum mb_status redis_client_read(struct redis_client *client, struct mb_error *err);
-void redis_client_fds(const struct redis_client *client, struct mb_wait *wait);
+/* What a connection waits for. epoll < 0: directly; else through that descriptor, which watches all
+ * connections of an instance that has more of them than mb_wait takes. */
+void redis_client_fds(struct redis_client *client, int epoll, struct mb_wait *wait);
+/* MB_DISCONNECTED if the descriptor cannot watch it. */
+enum mb_status redis_client_watch(struct redis_client *client, int epoll, struct mb_error *err);
+/* Adds the descriptor itself. */
+void redis_epoll_fds(int epoll, struct mb_wait *wait);
 /* Writes what is buffered and waits for input or room up to the deadline; for close only. */
 enum mb_status redis_client_await(struct redis_client *client, int64_t deadline_ms,
                                   struct mb_error *err);
@@ -155,6 +162,10 @@ static inline int64_t redis_now_ms(const struct mb_host *host)
 {
     return host->monotonic_ms(host->context);
 }
+
+/* The handshake, on a connection that hiredis has made (redis_tls.c). Blocking. */
+enum mb_status redis_tls_start(struct redis_client *client, const struct mb_tls_options *tls,
+                               struct mb_error *err);
 
 /* Why the server refused (redis_error.c): by the first word of an error reply. */
 

@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <poll.h>
+#include <sys/epoll.h>
 #include <sys/socket.h>
 #ifdef REDIS_WITH_TLS
 #include <openssl/err.h>
@@ -190,18 +191,47 @@ enum mb_status redis_client_read(struct redis_client *client, struct mb_error *e
     return MB_OK;
 }
 
-void redis_client_fds(const struct redis_client *client, struct mb_wait *wait)
+static void add_fd(struct mb_wait *wait, int fd, int16_t events)
 {
     uint32_t at = wait->count;
 
     if (at == MB_WAIT_FDS_MAX)
         return;
     wait->count++;
-    wait->fds[at].fd = client->fd;
-    wait->fds[at].events = (int16_t)(POLLIN | (client->wants_write ? POLLOUT : 0));
+    wait->fds[at].fd = fd;
+    wait->fds[at].events = events;
     wait->fds[at].revents = 0;
+}
+
+void redis_client_fds(struct redis_client *client, int epoll, struct mb_wait *wait)
+{
+    struct epoll_event event = {.events = EPOLLIN | (client->wants_write ? EPOLLOUT : 0u)};
+
     if (client->unread)
         wait->ready = true;
+    if (epoll < 0)
+        add_fd(wait, client->fd, (int16_t)(POLLIN | (client->wants_write ? POLLOUT : 0)));
+    else if (event.events != client->events &&
+             epoll_ctl(epoll, EPOLL_CTL_MOD, client->fd, &event) == 0)
+        client->events = event.events;
+}
+
+enum mb_status redis_client_watch(struct redis_client *client, int epoll, struct mb_error *err)
+{
+    struct epoll_event event = {.events = EPOLLIN};
+
+    if (epoll < 0)
+        return MB_OK;
+    if (epoll_ctl(epoll, EPOLL_CTL_ADD, client->fd, &event) != 0)
+        return redis_client_fail(client, err, "descriptors", strerror(errno));
+    client->events = event.events;
+    return MB_OK;
+}
+
+void redis_epoll_fds(int epoll, struct mb_wait *wait)
+{
+    if (epoll >= 0)
+        add_fd(wait, epoll, POLLIN);
 }
 
 enum mb_status redis_client_await(struct redis_client *client, int64_t deadline_ms,

@@ -5,6 +5,8 @@
  */
 #include "redis_source.h"
 
+#include <errno.h>
+#include <sys/epoll.h>
 #include <unistd.h>
 
 #define CLOSE_WAIT_MS   3000u
@@ -21,6 +23,20 @@ static uint64_t source_traits(const void *endpoint, const void *options)
     return MB_SOURCE_EXCLUSIVE | MB_SOURCE_SEEKS;
 }
 
+static size_t add_streams(const char *streams[], size_t count, const struct mb_strings *names)
+{
+    for (size_t i = 0; i < names->count && count <= REDIS_STREAMS_MAX; i++) {
+        size_t at = 0;
+
+        while (at < count && strcmp(streams[at], names->items[i]) != 0)
+            at++;
+        if (at == count)
+            streams[count++] = names->items[i];
+    }
+    return count;
+}
+
+/* At most one more than there may be, and each once. */
 static size_t streams_of(const struct mb_open_params *params,
                          const struct redis_source_options *options, const char *streams[])
 {
@@ -28,23 +44,16 @@ static size_t streams_of(const struct mb_open_params *params,
 
     if (options->stream != NULL)
         streams[count++] = options->stream;
-    if (params->streams != NULL) {
-        for (size_t i = 0; i < params->streams->count && count <= REDIS_STREAMS_MAX; i++)
-            streams[count++] = params->streams->items[i];
-        return count;
-    }
-    for (size_t i = 0; i < options->streams.count && count <= REDIS_STREAMS_MAX; i++)
-        streams[count++] = options->streams.items[i];
-    return count;
+    return add_streams(streams, count,
+                       params->streams != NULL ? params->streams : &options->streams);
 }
 
 static void source_close(struct mb_source *source);
 
-static bool allocate(struct mb_source *source, size_t streams, uint32_t window)
+static bool allocate(struct mb_source *source, size_t streams, size_t links, uint32_t window)
 {
     const struct mb_host *host = source->host;
     uint64_t flights = FLIGHTS_MIN;
-    size_t links = streams < MB_WAIT_FDS_MAX / 2 ? streams : MB_WAIT_FDS_MAX / 2;
 
     while (flights < window && flights < FLIGHTS_MAX)
         flights *= 2;
@@ -57,12 +66,14 @@ static bool allocate(struct mb_source *source, size_t streams, uint32_t window)
            source->delivered != NULL;
 }
 
-/* The link to the node that serves the stream; a new one gets its commands connection. */
+/* The link of the stream's slot; a new one gets its commands connection. */
 static enum mb_status link_for(struct mb_source *source, const struct mb_open_params *params,
                                const struct redis_address *address, struct redis_scope *scope,
-                               uint8_t *nodes, int64_t deadline_ms, struct mb_error *err)
+                               int64_t deadline_ms, struct mb_error *err)
 {
-    unsigned node = redis_topology_node(source->topology, mb_slice_text(scope->stream));
+    struct mb_slice stream = mb_slice_text(scope->stream);
+    unsigned node = redis_topology_node(source->topology, stream);
+    unsigned slot = source->topology->cluster ? redis_slot_of(stream) : 0;
     struct redis_link *link;
     enum mb_status status;
 
@@ -71,22 +82,18 @@ static enum mb_status link_for(struct mb_source *source, const struct mb_open_pa
                             "no node of the cluster serves the slot of stream \"%.200s\"",
                             scope->stream);
     for (uint32_t i = 0; i < source->links_count; i++) {
-        if (nodes[i] == node) {
+        if (source->links[i].slot == slot) {
             scope->link = &source->links[i];
             return MB_OK;
         }
     }
-    if (2 * source->links_count + 2 > MB_WAIT_FDS_MAX)
-        return mb_error_set(err, MB_INVALID, MB_CAUSE_NONE, "nodes",
-                            "the streams lie on more than %u nodes of the cluster: give them to "
-                            "several routes",
-                            MB_WAIT_FDS_MAX / 2);
     link = &source->links[source->links_count];
     status = redis_client_open_master(params, &source->topology->nodes[node], address, "acks",
                                       deadline_ms, &link->commands, err);
     if (status != MB_OK)
         return status;
-    nodes[source->links_count++] = (uint8_t)node;
+    link->slot = slot;
+    source->links_count++;
     scope->link = link;
     return MB_OK;
 }
@@ -111,13 +118,30 @@ static enum mb_status open_scope(struct mb_source *source, struct redis_scope *s
     return redis_group_prepare(source, scope, client, deadline_ms, err);
 }
 
+static enum mb_status open_reader(struct mb_source *source, const struct mb_open_params *params,
+                                  const struct redis_address *address, struct redis_link *link,
+                                  int64_t deadline_ms, struct mb_error *err)
+{
+    size_t out_max = 131072u + 2 * ((size_t)source->flights_mask + 1) * ACK_SIZE_MAX;
+    enum mb_status status = redis_client_open_master(params, &link->commands->node, address,
+                                                     "reader", deadline_ms, &link->reader, err);
+
+    if (status == MB_OK)
+        status = redis_client_take_over(link->reader, out_max, err);
+    if (status == MB_OK)
+        status = redis_client_take_over(link->commands, out_max, err);
+    if (status == MB_OK)
+        status = redis_client_watch(link->reader, source->epoll, err);
+    if (status == MB_OK)
+        status = redis_client_watch(link->commands, source->epoll, err);
+    return status;
+}
+
 static enum mb_status connect_all(struct mb_source *source, const struct mb_open_params *params,
                                   const char *const *streams, int64_t deadline_ms,
                                   struct mb_error *err)
 {
-    uint8_t nodes[MB_WAIT_FDS_MAX];
     struct redis_address address;
-    size_t out_max = 131072u + 2 * ((size_t)source->flights_mask + 1) * ACK_SIZE_MAX;
     enum mb_status status = redis_address_resolve(params->endpoint, &address, err);
 
     if (status == MB_OK)
@@ -125,20 +149,18 @@ static enum mb_status connect_all(struct mb_source *source, const struct mb_open
                                      &source->topology, err);
     for (uint32_t i = 0; status == MB_OK && i < source->scopes_count; i++) {
         source->scopes[i].stream = streams[i];
-        status = link_for(source, params, &address, &source->scopes[i], nodes, deadline_ms, err);
+        status = link_for(source, params, &address, &source->scopes[i], deadline_ms, err);
         if (status == MB_OK)
             status = open_scope(source, &source->scopes[i], deadline_ms, err);
     }
-    for (uint32_t i = 0; status == MB_OK && i < source->links_count; i++) {
-        struct redis_link *link = &source->links[i];
-
-        status = redis_client_open_master(params, &link->commands->node, &address, "reader",
-                                          deadline_ms, &link->reader, err);
-        if (status == MB_OK)
-            status = redis_client_take_over(link->reader, out_max, err);
-        if (status == MB_OK)
-            status = redis_client_take_over(link->commands, out_max, err);
+    if (status == MB_OK && 2 * source->links_count > MB_WAIT_FDS_MAX) {
+        source->epoll = epoll_create1(EPOLL_CLOEXEC);
+        if (source->epoll < 0)
+            status = mb_error_set(err, MB_DISCONNECTED, MB_CAUSE_CONNECTION, "descriptors", "%s",
+                                  strerror(errno));
     }
+    for (uint32_t i = 0; status == MB_OK && i < source->links_count; i++)
+        status = open_reader(source, params, &address, &source->links[i], deadline_ms, err);
     explicit_bzero(&address, sizeof address);
     return status;
 }
@@ -147,6 +169,7 @@ static enum mb_status source_open(const struct mb_open_params *params,
                                   struct mb_source **ret_source, struct mb_error *err)
 {
     const struct redis_source_options *options = params->options;
+    const struct redis_endpoint *endpoint = params->endpoint;
     const char *streams[REDIS_STREAMS_MAX + 1];
     size_t count = streams_of(params, options, streams);
     const char *group = options->group != NULL && options->group[0] != '\0' ? options->group
@@ -171,10 +194,11 @@ static enum mb_status source_open(const struct mb_open_params *params,
     source->options = options;
     source->ordered = params->ordered;
     source->consumer_lock = -1;
+    source->epoll = -1;
     source->body_field = mb_slice_text(options->body_field);
     source->scopes_count = (uint32_t)count;
     memcpy(source->group, group, strlen(group) + 1);
-    if (!allocate(source, count, params->window_messages))
+    if (!allocate(source, count, endpoint->cluster ? count : 1, params->window_messages))
         status = mb_error_set(err, MB_NO_MEMORY, MB_CAUSE_CONNECTION, "memory", "out of memory");
     if (status == MB_OK)
         status = redis_consumer_name(source, params, err);
@@ -205,12 +229,13 @@ static void source_fds(struct mb_source *source, struct mb_wait *wait)
         const struct redis_link *link = &source->links[i];
         int64_t reader_ms = reader_deadline_ms(link->reader);
 
-        redis_client_fds(link->reader, wait);
-        redis_client_fds(link->commands, wait);
+        redis_client_fds(link->reader, source->epoll, wait);
+        redis_client_fds(link->commands, source->epoll, wait);
         if (link->more && !source->paused)
             wait->ready = true;
         deadline_ms = reader_ms < deadline_ms ? reader_ms : deadline_ms;
     }
+    redis_epoll_fds(source->epoll, wait);
     if (source->options->claim_idle_ms > 0 && !source->paused && source->claim_at_ms < deadline_ms)
         deadline_ms = source->claim_at_ms;
     if (!source->announced || (source->lease_lost && !source->told_lost))
@@ -406,6 +431,8 @@ static void source_close(struct mb_source *source)
     }
     if (source->consumer_lock >= 0)
         close(source->consumer_lock);
+    if (source->epoll >= 0)
+        close(source->epoll);
     host->release(host->context, source->topology);
     host->release(host->context, source->flights);
     host->release(host->context, source->scopes);

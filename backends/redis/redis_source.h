@@ -1,15 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Inside of a source. A link is a node with two connections: the reader, where one XREADGROUP may
- * block, and the commands, where acknowledgements and the lease must not wait behind it. Without a
- * cluster there is one link.
+ * Inside of a source. A link has two connections: the reader, where one XREADGROUP may block, and
+ * the commands, where acknowledgements and the lease must not wait behind it. In a cluster there is
+ * a link for each slot, as one command reads streams of one slot only; else there is one link.
  */
 #ifndef REDIS_SOURCE_H
 #define REDIS_SOURCE_H
 
 #include "redis.h"
 
-#define REDIS_BLOCK_MS 2000
+#define REDIS_BLOCK_MS    2000
+#define REDIS_HISTORY_MAX 1000u /* entries of one request for old ones */
 
 enum redis_phase {
     REDIS_PHASE_IDLE = 0, /* not started, or stopped */
@@ -74,9 +75,10 @@ struct redis_run {
     uint32_t count;
 };
 
-#define REDIS_RUNS_MAX 1024u
+#define REDIS_RUNS_MAX 256u
 
 struct redis_link {
+    unsigned slot;
     struct redis_client *reader;
     struct redis_client *commands;
     struct redis_request requests[REDIS_REQUESTS_MAX];
@@ -115,6 +117,7 @@ struct mb_source {
     struct mb_slice body_field;
     char group[REDIS_NAME_MAX];
     char consumer[REDIS_NAME_MAX];
+    int epoll;         /* -1: the descriptors are few enough for mb_wait */
     int consumer_lock; /* a descriptor that holds the consumer's name; -1: none */
     bool ordered;
     bool announced;
@@ -139,7 +142,7 @@ struct mb_source {
     int64_t refresh_at_ms;
 };
 
-/* The reader (redis_pull.c). */
+/* The reader (redis_ask.c, redis_pull.c). */
 
 /* Asks for more where nothing, or not enough, is under way, and writes. */
 enum mb_status redis_pull_ask(struct mb_source *source, struct redis_link *link,
@@ -147,8 +150,6 @@ enum mb_status redis_pull_ask(struct mb_source *source, struct redis_link *link,
 /* Hands out what has come. */
 enum mb_status redis_pull_link(struct mb_source *source, struct redis_link *link,
                                struct mb_batch *batch, struct mb_error *err);
-/* How many entries one request may bring. */
-uint64_t redis_pull_count(const struct mb_source *source);
 
 /* The commands (redis_commands.c). */
 

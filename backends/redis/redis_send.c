@@ -1,0 +1,201 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The sink's way out: entries become XADDs, many in one write. */
+#include "redis_sink.h"
+
+#define WRITE_SIZE     65536u
+#define INSERTS_MAX    32u
+#define ENTRY_SIZE_MAX ((uint64_t)1000 << 20) /* Redis drops a client that sends 1 GiB at once */
+
+/* Room for one more in both rings. */
+static bool has_room(const struct mb_sink *sink)
+{
+    return sink->head - sink->tail < sink->capacity &&
+           (sink->head - sink->tail) + (sink->done_tail - sink->done_head) < sink->capacity;
+}
+
+static void put_fields(struct mb_sink *sink, struct redis_out *out, const struct mb_outgoing *item,
+                       const struct redis_field *fields, size_t count)
+{
+    redis_out_array(out,
+                    3 + (sink->max_length > 0 ? 2u + (sink->about ? 1u : 0u) : 0u) + 2 * count);
+    redis_out_raw(out, "$4\r\nXADD\r\n", 10);
+    redis_out_bulk(out, item->names[REDIS_NAME_STREAM]);
+    if (sink->max_length > 0) {
+        redis_out_text(out, "MAXLEN");
+        if (sink->about)
+            redis_out_text(out, "~");
+        redis_out_number(out, sink->max_length);
+    }
+    redis_out_raw(out, "$1\r\n*\r\n", 7);
+    for (size_t i = 0; i < count; i++) {
+        redis_out_bulk(out, fields[i].name);
+        /* What lies in the message stays there until it completes. */
+        if (fields[i].value.data == item->message->body.data)
+            redis_out_bulk_later(out, fields[i].value);
+        else
+            redis_out_bulk(out, fields[i].value);
+    }
+}
+
+/* NULL: it fits. */
+static const char *too_large(const struct mb_sink *sink, const struct redis_field *fields,
+                             size_t count)
+{
+    uint64_t total = 0;
+
+    for (size_t i = 0; i < count; i++) {
+        if (fields[i].name.size > sink->value_max || fields[i].value.size > sink->value_max)
+            return "a field is larger than the server takes (proto-max-bulk-len)";
+        total += fields[i].name.size + fields[i].value.size + 2 * REDIS_NUMBER_MAX;
+    }
+    return total > ENTRY_SIZE_MAX ? "the entry is larger than a server takes at once (1 GiB)"
+                                  : NULL;
+}
+
+/* Encodes the item into its link. MB_REJECTED: *err says why it cannot be. */
+static enum mb_status put_item(struct mb_sink *sink, const struct mb_outgoing *item,
+                               struct redis_target *link, struct mb_error *err)
+{
+    struct redis_field *fields = NULL;
+    struct mb_carried carried;
+    const char *large;
+    size_t count = 0;
+    enum mb_status status = mb_carry_prepare(&sink->carry, item, &carried, err);
+
+    if (status != MB_OK)
+        return status;
+    if (redis_entry_encode(&carried, sink->body_field, &sink->carry.scratch.arena, &fields,
+                           &count) != MB_OK)
+        return mb_error_set(err, MB_NO_MEMORY, MB_CAUSE_CONNECTION, "memory", "out of memory");
+    large = too_large(sink, fields, count);
+    if (large != NULL)
+        return mb_error_set(err, MB_REJECTED, MB_CAUSE_MESSAGE, "too-large", "%s", large);
+    put_fields(sink, &link->client->out, item, fields, count);
+    link->unwaited++;
+    return MB_OK;
+}
+
+/* The node that an item goes to; asking: with ASKING in front. */
+static unsigned route(const struct mb_sink *sink, uint16_t slot, bool *ret_asking)
+{
+    *ret_asking = false;
+    if (!sink->topology->cluster)
+        return 0;
+    if (sink->asked[slot] > 0) {
+        *ret_asking = true;
+        return sink->asked[slot] - 1u;
+    }
+    return sink->topology->slots[slot];
+}
+
+enum mb_status redis_sink_transmit(struct mb_sink *sink, struct redis_outstanding *entry,
+                                   uint64_t place, struct mb_error *err)
+{
+    struct mb_outgoing item = {.sequence = entry->sequence, .message = entry->message};
+    struct redis_target *link;
+    bool asking;
+    unsigned node = route(sink, entry->slot, &asking);
+    enum mb_status status;
+
+    if (node >= sink->topology->nodes_count || sink->links[node].client == NULL)
+        return mb_error_set(err, MB_DISCONNECTED, MB_CAUSE_CONNECTION, "cluster-down",
+                            "the node that serves stream \"%.200s\" cannot be reached",
+                            (const char *)entry->stream.data);
+    link = &sink->links[node];
+    item.names[REDIS_NAME_STREAM] = entry->stream;
+    if (asking) {
+        redis_out_raw(&link->client->out, "*1\r\n$6\r\nASKING\r\n", 16);
+        redis_expect(link, REDIS_EXPECT_ASKING);
+    }
+    status = put_item(sink, &item, link, err);
+    if (status != MB_OK)
+        return status;
+    redis_expect(link, (uint32_t)(place & (sink->capacity - 1)));
+    entry->node = (uint8_t)node;
+    entry->state = REDIS_STATE_OPEN;
+    sink->open_count++;
+    return MB_OK;
+}
+
+static enum mb_status send_one(struct mb_sink *sink, const struct mb_outgoing *item,
+                               struct mb_error *err)
+{
+    struct redis_outstanding *entry = redis_at_place(sink, sink->head);
+    enum mb_status status;
+
+    *entry = (struct redis_outstanding){.sequence = item->sequence,
+                                        .message = item->message,
+                                        .stream = item->names[REDIS_NAME_STREAM]};
+    if (sink->topology->cluster)
+        entry->slot = (uint16_t)redis_slot_of(entry->stream);
+    status = redis_sink_transmit(sink, entry, sink->head, err);
+    if (status == MB_OK) {
+        sink->head++;
+    } else if (status == MB_REJECTED) {
+        snprintf(sink->reason, sizeof sink->reason, "%s", err->reason);
+        redis_refuse_item(sink, item->sequence, MB_CAUSE_MESSAGE, sink->reason, err->text);
+        status = MB_OK;
+    }
+    return status;
+}
+
+enum mb_status redis_sink_write_out(struct mb_sink *sink, struct mb_error *err)
+{
+    enum mb_status result = MB_OK;
+
+    for (size_t i = 0; i < sink->topology->nodes_count; i++) {
+        struct redis_target *link = &sink->links[i];
+        enum mb_status status;
+
+        if (link->client == NULL)
+            continue;
+        if (sink->options->wait_replicas > 0 && link->unwaited > 0) {
+            redis_out_array(&link->client->out, 3);
+            redis_out_text(&link->client->out, "WAIT");
+            redis_out_number(&link->client->out, (uint64_t)sink->options->wait_replicas);
+            redis_out_number(&link->client->out, (uint64_t)sink->options->wait_timeout_ms);
+            redis_expect(link, REDIS_EXPECT_WAIT);
+        }
+        link->unwaited = 0;
+        status = redis_client_write(link->client, err);
+        if (status == MB_DISCONNECTED)
+            return status;
+        if (status == MB_AGAIN)
+            result = MB_AGAIN;
+    }
+    return result;
+}
+
+static bool is_full(const struct mb_sink *sink)
+{
+    for (size_t i = 0; i < sink->topology->nodes_count; i++) {
+        const struct redis_client *client = sink->links[i].client;
+
+        if (client != NULL && (redis_out_size(&client->out) >= WRITE_SIZE ||
+                               client->out.inserts_count >= INSERTS_MAX))
+            return true;
+    }
+    return false;
+}
+
+enum mb_status redis_sink_send(struct mb_sink *sink, const struct mb_outgoing *items, size_t count,
+                               size_t *ret_taken, struct mb_error *err)
+{
+    enum mb_status status;
+
+    for (*ret_taken = 0; *ret_taken < count; ++*ret_taken) {
+        if (is_full(sink)) {
+            status = redis_sink_write_out(sink, err);
+            if (status != MB_OK)
+                return status;
+        }
+        if (sink->redirecting || !has_room(sink))
+            return MB_AGAIN;
+        status = send_one(sink, &items[*ret_taken], err);
+        if (status != MB_OK) {
+            err->status = MB_DISCONNECTED;
+            return MB_DISCONNECTED;
+        }
+    }
+    return MB_OK;
+}
