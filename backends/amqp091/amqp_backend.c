@@ -129,7 +129,9 @@ static const struct mb_option sink_rows[] = {
      .default_text = "classic",
      .choices = queue_types,
      ROW(amqp_sink_options, queue_type),
-     .doc = "The type of a queue that the bridge creates."},
+     .doc =
+         "The type of a queue that the bridge creates. stream: also of one that is there, so that "
+         "messages get a form that a stream keeps."},
     {.name = "max_message_size",
      .type = MB_OPTION_SIZE,
      .default_text = "16MiB",
