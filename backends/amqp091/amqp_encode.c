@@ -251,6 +251,24 @@ static void copy_guarded(struct encoding *encoding, struct amqp_cursor *cursor, 
     encoding->flags |= property;
 }
 
+/* The core shortens the time to live by what has gone by. */
+static void copy_expiration(struct encoding *encoding, struct amqp_cursor *cursor, unsigned flags)
+{
+    struct mb_slice text;
+    uint64_t ttl_ms;
+
+    if ((flags & AMQP_PROPERTY_EXPIRATION) == 0)
+        return;
+    text = amqp_take_shortstr(cursor);
+    if ((encoding->message->present & MB_HAS_TTL) != 0 && amqp_read_ttl(text, &ttl_ms) &&
+        ttl_ms != encoding->message->ttl_ms) {
+        put_expiration(encoding);
+        return;
+    }
+    amqp_put_shortstr(encoding->writer, text);
+    encoding->flags |= AMQP_PROPERTY_EXPIRATION;
+}
+
 static void copy_raw(struct encoding *encoding)
 {
     struct amqp_cursor cursor = amqp_cursor_of(encoding->message->raw);
@@ -269,7 +287,7 @@ static void copy_raw(struct encoding *encoding)
     copy_number(encoding, &cursor, flags, AMQP_PROPERTY_PRIORITY, 1);
     copy_text(encoding, &cursor, flags, AMQP_PROPERTY_CORRELATION_ID);
     copy_guarded(encoding, &cursor, flags, AMQP_PROPERTY_REPLY_TO, MB_HAS_REPLY_TO);
-    copy_text(encoding, &cursor, flags, AMQP_PROPERTY_EXPIRATION);
+    copy_expiration(encoding, &cursor, flags);
     copy_text(encoding, &cursor, flags, AMQP_PROPERTY_MESSAGE_ID);
     copy_number(encoding, &cursor, flags, AMQP_PROPERTY_TIMESTAMP, 8);
     copy_text(encoding, &cursor, flags, AMQP_PROPERTY_TYPE);

@@ -21,8 +21,7 @@ static void decode_id(struct amqp_cursor *properties, struct mb_id *id)
     id->kind = mb_utf8_valid(id->bytes) ? MB_ID_STRING : MB_ID_BINARY;
 }
 
-/* Milliseconds in decimal digits; RabbitMQ refuses anything else when it is published. */
-static bool decode_ttl(struct mb_slice text, uint64_t *ret_ttl_ms)
+bool amqp_read_ttl(struct mb_slice text, uint64_t *ret_ttl_ms)
 {
     const unsigned char *digits = text.data;
     uint64_t ttl = 0;
@@ -75,7 +74,7 @@ static uint32_t decode_properties(struct amqp_cursor *properties, struct mb_mess
         message->reply_to = take_property(properties);
     }
     if ((flags & AMQP_PROPERTY_EXPIRATION) &&
-        decode_ttl(take_property(properties), &message->ttl_ms))
+        amqp_read_ttl(take_property(properties), &message->ttl_ms))
         present |= MB_HAS_TTL;
     if (flags & AMQP_PROPERTY_MESSAGE_ID) {
         present |= MB_HAS_MESSAGE_ID;

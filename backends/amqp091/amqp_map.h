@@ -85,6 +85,8 @@ void amqp_put_name_text(struct amqp_writer *writer, const char *name, char tag,
 enum mb_status amqp_message_decode(const struct amqp_event *delivery, bool reads_stream,
                                    struct mb_arena *arena, struct mb_message *message);
 
+/* Milliseconds in decimal digits; RabbitMQ refuses anything else when it is published. */
+bool amqp_read_ttl(struct mb_slice text, uint64_t *ret_ttl_ms);
 /* The offset header of a stream's delivery. */
 bool amqp_delivery_offset(const struct amqp_event *delivery, uint64_t *ret_offset);
 

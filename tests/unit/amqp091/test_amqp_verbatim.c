@@ -164,6 +164,26 @@ static void what_the_broker_said_of_its_delivery(void **state)
     assert_int_equal(message.headers_count, 2);
 }
 
+static void a_time_to_live_that_the_core_shortened(void **state)
+{
+    static struct wire given;
+    static struct wire wire;
+    struct mb_arena arena = fresh_arena();
+    struct mb_message message;
+    struct mb_message back;
+    struct mb_carried carried = {.message = &message, .verbatim = true};
+
+    (void)state;
+    given.size = 12 + odd_properties(given.data + 12, sizeof given.data - 12);
+    decode_from(&given, TEXT("b"), TEXT(""), TEXT("q"), false, &arena, &message);
+    assert_int_equal(message.ttl_ms, 60);
+    message.ttl_ms = 7;
+    encode_carried(&wire, &carried, &encoding);
+    decode_from(&wire, TEXT("b"), TEXT(""), TEXT("q"), false, &arena, &back);
+    assert_int_equal(back.ttl_ms, 7);
+    assert_int_equal(back.headers_count, message.headers_count);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -172,6 +192,7 @@ int main(void)
         cmocka_unit_test(verbatim_without_its_bytes),
         cmocka_unit_test(what_closes_the_channel_is_left_out),
         cmocka_unit_test(what_the_broker_said_of_its_delivery),
+        cmocka_unit_test(a_time_to_live_that_the_core_shortened),
     };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
 
