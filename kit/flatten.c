@@ -99,13 +99,16 @@ static void add(struct list *list, struct mb_slice name, const struct mb_value *
         .name = name, .value = *value, .section = MB_SECTION_APPLICATION, .name_type = MB_STRING};
 }
 
-/* The last header of that name says this already. */
-static bool list_says(const struct list *list, struct mb_slice name, const struct mb_value *value)
+/* The last header of that name says this already; of a field that headers become by themselves, the
+ * last one that does. */
+static bool list_says(const struct list *list, struct mb_slice name, const struct mb_value *value,
+                      bool promoted)
 {
     for (uint32_t i = list->count; i-- > 0;) {
         const struct mb_value *other = &list->headers[i].value;
 
-        if (!mb_slice_equal(list->headers[i].name, name))
+        if (!mb_slice_equal(list->headers[i].name, name) ||
+            (promoted && value->type != MB_NULL && other->type != MB_STRING))
             continue;
         if (value->type == MB_NULL || other->type == MB_NULL)
             return value->type == other->type;
@@ -187,7 +190,8 @@ static void add_field(struct list *list, const struct mb_message *message, uint6
     struct mb_value text;
     struct mb_slice name = mb_slice_text(mb_field_name(field));
 
-    if (flatten_value(list, &value, &text) && !list_says(list, name, &text))
+    if (flatten_value(list, &value, &text) &&
+        !list_says(list, name, &text, (field & MB_FIELDS_PROMOTED) != 0))
         add(list, name, &text);
 }
 
