@@ -86,13 +86,25 @@ static void set_header(struct mb_header *header, const struct redis_field *field
     header->value.as.bytes = field->value;
 }
 
-static void set_mark(struct mb_header *header, struct mb_slice name)
+/* Where key and body stood: behind how many fields that are no carriers, and one more; 0: there was
+ * none. */
+static void set_order(struct mb_header *header, uint64_t key, uint64_t body)
 {
     memset(header, 0, sizeof *header);
-    header->name = name;
-    header->name_type = MB_STRING;
-    header->section = MB_SECTION_BRIDGE;
-    header->value.type = MB_NULL;
+    header->name = MB_SLICE_LITERAL(REDIS_ANNOTATION_ORDER);
+    header->name_type = MB_SYMBOL;
+    header->section = MB_SECTION_MESSAGE_ANNOTATIONS;
+    header->value.type = MB_U64;
+    header->value.as.u = key << 32 | body;
+}
+
+static uint64_t carriers_before(const struct layout *layout, size_t at)
+{
+    uint64_t count = 0;
+
+    for (size_t i = 0; i < CARRIERS_COUNT; i++)
+        count += layout->carriers[i] != NOWHERE && layout->carriers[i] < at;
+    return count;
 }
 
 static void read_carriers(const struct redis_field *fields, const struct layout *layout,
@@ -151,31 +163,28 @@ static enum mb_status read_headers(const struct redis_field *fields, size_t coun
                                    const struct layout *layout, struct mb_arena *arena,
                                    struct mb_message *message)
 {
-    bool marked = layout->body != (layout->key == NOWHERE ? 0u : 1u) ||
-                  (layout->key != NOWHERE && layout->key != 0);
-    size_t capacity = marked ? count : count - 1;
-    struct mb_header *headers = NULL;
+    bool has_key = layout->key != NOWHERE;
+    uint64_t key = has_key ? layout->key - carriers_before(layout, layout->key) : 0;
+    uint64_t body = layout->body - carriers_before(layout, layout->body);
+    bool usual = key == 0 && body == (has_key ? 1u : 0u);
+    struct mb_header *headers = mb_arena_alloc(arena, count * sizeof *headers);
     uint32_t used = 0;
 
-    if (capacity > 0) {
-        headers = mb_arena_alloc(arena, capacity * sizeof *headers);
-        if (headers == NULL)
-            return MB_NO_MEMORY;
-    }
+    if (headers == NULL)
+        return MB_NO_MEMORY;
     for (size_t i = 0; i < count; i++) {
         bool carrier = is_carrier(layout, i);
 
-        if (i == layout->key || i == layout->body) {
-            if (marked)
-                set_mark(&headers[used++], fields[i].name);
+        if (i == layout->key || i == layout->body)
             continue;
-        }
         set_header(&headers[used], &fields[i],
                    carrier ? MB_SECTION_BRIDGE : MB_SECTION_APPLICATION);
         if (!carrier)
             mb_field_promote(message, &headers[used]);
         used++;
     }
+    if (!usual)
+        set_order(&headers[used++], has_key ? key + 1 : 0, body + 1);
     message->headers = used > 0 ? headers : NULL;
     message->headers_count = used;
     message->body_kind = MB_BODY_BYTES;
@@ -211,6 +220,9 @@ struct list {
     const struct mb_message *message;
     struct mb_slice body_field;
     struct mb_slice carriers[CARRIERS_COUNT]; /* to write; null: as they are in the list, if so */
+    size_t carriers_count;                    /* of those that are written */
+    uint64_t key_at;                          /* behind so many fields that are no carriers */
+    uint64_t body_at;
     bool foreign; /* names that would be read as the bridge's own are left out */
     bool key_done;
     bool body_done;
@@ -289,19 +301,33 @@ static void add_carrier(struct list *list, enum carrier carrier, struct mb_slice
     if (value.data == NULL)
         return;
     list->carriers_done[carrier] = true;
+    list->carriers_count++;
     add(list, names[carrier], value);
 }
 
-/* A header of the bridge's section: a mark, or a carrier in its place. */
+/* Key and body at their places. all: whatever the places say. */
+static void add_due(struct list *list, bool all)
+{
+    bool key_first = list->key_at <= list->body_at;
+
+    for (int i = 0; i < 2; i++) {
+        bool key = (i == 0) == key_first;
+        bool due =
+            all || (key ? list->key_at : list->body_at) <= list->count - list->carriers_count;
+
+        if (due && key)
+            add_key(list);
+        else if (due)
+            add_body(list);
+    }
+}
+
+/* A carrier in its place. */
 static void add_bridge(struct list *list, const struct mb_header *header)
 {
     enum carrier carrier = carrier_of(header->name);
 
-    if (header->value.type == MB_NULL && IS_NAME(header->name, REDIS_FIELD_KEY))
-        add_key(list);
-    else if (header->value.type == MB_NULL && mb_slice_equal(header->name, list->body_field))
-        add_body(list);
-    else if (carrier < CARRIERS_COUNT && header->value.type == MB_BINARY)
+    if (carrier < CARRIERS_COUNT && header->value.type == MB_BINARY)
         add_carrier(list, carrier, header->value.as.bytes);
 }
 
@@ -331,16 +357,31 @@ static enum mb_status add_header(struct list *list, const struct mb_header *head
     return MB_OK;
 }
 
-static bool is_marked(const struct mb_message *message, struct mb_slice name)
+/* NULL: the usual one. */
+static const struct mb_header *order_of(const struct mb_message *message)
 {
     for (uint32_t i = 0; i < message->headers_count; i++) {
         const struct mb_header *header = &message->headers[i];
 
-        if (header->section == MB_SECTION_BRIDGE && header->value.type == MB_NULL &&
-            mb_slice_equal(header->name, name))
-            return true;
+        if (header->section == MB_SECTION_MESSAGE_ANNOTATIONS && header->value.type == MB_U64 &&
+            IS_NAME(header->name, REDIS_ANNOTATION_ORDER))
+            return header;
     }
-    return false;
+    return NULL;
+}
+
+static void find_order(struct list *list)
+{
+    const struct mb_header *order = order_of(list->message);
+
+    list->key_at = 0;
+    list->body_at = has_key(list->message) ? 1 : 0;
+    if (order == NULL)
+        return;
+    if (order->value.as.u >> 32 > 0)
+        list->key_at = (order->value.as.u >> 32) - 1;
+    if ((order->value.as.u & UINT32_MAX) > 0)
+        list->body_at = (order->value.as.u & UINT32_MAX) - 1;
 }
 
 static enum mb_status list_fields(struct list *list, struct mb_arena *arena)
@@ -354,18 +395,17 @@ static enum mb_status list_fields(struct list *list, struct mb_arena *arena)
     list->fields = mb_arena_alloc(arena, capacity * sizeof *list->fields);
     if (list->fields == NULL)
         return MB_NO_MEMORY;
-    if (!is_marked(message, MB_SLICE_LITERAL(REDIS_FIELD_KEY)))
-        add_key(list);
-    if (!is_marked(message, list->body_field))
-        add_body(list);
+    find_order(list);
     for (uint32_t i = 0; i < message->headers_count && status == MB_OK; i++) {
         const struct mb_header *header = &message->headers[i];
 
+        add_due(list, false);
         if (header->section == MB_SECTION_BRIDGE)
             add_bridge(list, header);
         else if (header->section == MB_SECTION_APPLICATION)
             status = add_header(list, header, arena);
     }
+    add_due(list, true);
     add_carrier(list, CARRIER_SIDECAR, MB_SLICE_NULL);
     add_carrier(list, CARRIER_PATH, MB_SLICE_NULL);
     add_carrier(list, CARRIER_ID, MB_SLICE_NULL);
@@ -397,11 +437,13 @@ enum mb_status redis_entry_encode(const struct mb_carried *carried, struct mb_sl
 /* ---- the natural form ---- */
 
 /* Leaves out what has no place: nulls, and names that would be read as the bridge's own. Adds the
- * content type of a body that became JSON. */
-static enum mb_status clean_headers(struct mb_message *message, bool json, struct mb_arena *arena)
+ * content type of a body that became JSON, and keeps the order of the fields. */
+static enum mb_status clean_headers(const struct mb_message *original, struct mb_message *message,
+                                    bool json, struct mb_arena *arena)
 {
+    const struct mb_header *order = order_of(original);
     struct mb_header *headers =
-        mb_arena_alloc(arena, ((size_t)message->headers_count + 1) * sizeof *headers);
+        mb_arena_alloc(arena, ((size_t)message->headers_count + 2) * sizeof *headers);
     uint32_t count = 0;
 
     if (headers == NULL)
@@ -418,6 +460,8 @@ static enum mb_status clean_headers(struct mb_message *message, bool json, struc
 
         set_header(&headers[count++], &type, MB_SECTION_APPLICATION);
     }
+    if (order != NULL)
+        headers[count++] = *order;
     message->headers = headers;
     message->headers_count = count;
     return MB_OK;
@@ -439,7 +483,7 @@ static enum mb_status flatten(const struct mb_message *message, struct mb_scratc
     if (status == MB_OK && flat->body_kind == MB_BODY_BYTES && flat->body.data == NULL)
         flat->body = MB_SLICE_LITERAL("");
     if (status == MB_OK)
-        status = clean_headers(flat, json, &scratch->arena);
+        status = clean_headers(message, flat, json, &scratch->arena);
     return status;
 }
 

@@ -8,8 +8,8 @@
  * is a body of pairs (MB_BODY_PAIRS), all of them.
  *
  * Written, a message's fields stand in this order: key, body, headers, carriers, pairs. An entry
- * that was read with another order has marks in its list of headers (MB_SECTION_BRIDGE, null) where
- * its key and body stood, so that it is written as it was.
+ * that was read with another order has an annotation that says where its key and body stood, so
+ * that it is the same again when it comes back, from whatever platform.
  */
 #ifndef REDIS_MAP_H
 #define REDIS_MAP_H
@@ -17,11 +17,12 @@
 #include <kit/carry.h>
 #include <mbridge/message.h>
 
-#define REDIS_PLATFORM      "redis"
-#define REDIS_FIELD_KEY     "key"
-#define REDIS_FIELD_SIDECAR "_mbridge"
-#define REDIS_FIELD_PATH    "_mbridge.path"
-#define REDIS_FIELD_ID      "_mbridge.id"
+#define REDIS_PLATFORM         "redis"
+#define REDIS_FIELD_KEY        "key"
+#define REDIS_FIELD_SIDECAR    "_mbridge"
+#define REDIS_FIELD_PATH       "_mbridge.path"
+#define REDIS_FIELD_ID         "_mbridge.id"
+#define REDIS_ANNOTATION_ORDER "x-opt-mbridge-order"
 /* A sidecar is a field among fields; more would be strange in any stream. */
 #define REDIS_SIDECAR_MAX ((size_t)1 << 20)
 

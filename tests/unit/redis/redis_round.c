@@ -97,14 +97,51 @@ static struct redis_field *copy_fields(struct redis_round *round, const struct r
     return copy;
 }
 
+static size_t carrier_of(struct mb_slice name)
+{
+    static const char *const names[] = {REDIS_FIELD_SIDECAR, REDIS_FIELD_PATH, REDIS_FIELD_ID};
+
+    for (size_t i = 0; i < 3; i++) {
+        if (mb_slice_equal(name, mb_slice_text(names[i])))
+            return i;
+    }
+    return 3;
+}
+
+/* The next field from *at on that is no carrier, or count; carriers are noted. */
+static size_t next_field(const struct redis_field *fields, size_t count, size_t at,
+                         struct mb_slice carriers[3])
+{
+    for (; at < count; at++) {
+        size_t carrier = carrier_of(fields[at].name);
+
+        if (carrier == 3 || carriers[carrier].data != NULL)
+            return at;
+        carriers[carrier] = fields[at].value;
+    }
+    return at;
+}
+
+/* The first of each carrier may stand elsewhere; all other fields have their order. */
 static bool same_fields(const struct redis_field *a, size_t a_count, const struct redis_field *b,
                         size_t b_count)
 {
-    for (size_t i = 0; i < a_count && a_count == b_count; i++) {
-        if (!mb_slice_equal(a[i].name, b[i].name) || !mb_slice_equal(a[i].value, b[i].value))
+    struct mb_slice of_a[3] = {MB_SLICE_NULL, MB_SLICE_NULL, MB_SLICE_NULL};
+    struct mb_slice of_b[3] = {MB_SLICE_NULL, MB_SLICE_NULL, MB_SLICE_NULL};
+    size_t i = next_field(a, a_count, 0, of_a);
+    size_t j = next_field(b, b_count, 0, of_b);
+
+    while (i < a_count && j < b_count) {
+        if (!mb_slice_equal(a[i].name, b[j].name) || !mb_slice_equal(a[i].value, b[j].value))
+            return false;
+        i = next_field(a, a_count, i + 1, of_a);
+        j = next_field(b, b_count, j + 1, of_b);
+    }
+    for (size_t k = 0; k < 3; k++) {
+        if ((of_a[k].data == NULL) != (of_b[k].data == NULL) || !mb_slice_equal(of_a[k], of_b[k]))
             return false;
     }
-    return a_count == b_count;
+    return i == a_count && j == b_count;
 }
 
 static const char *check_verbatim(struct redis_round *round, const struct mb_message *message,

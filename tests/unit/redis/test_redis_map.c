@@ -238,6 +238,7 @@ static void test_reading(void **state)
 
     (void)state;
     redis_round_read(&the_round, fields, 9, &message);
+    assert_int_equal(message.headers_count, 8); /* four, three carriers, and the order */
     assert_true(message.present == (MB_HAS_KEY | MB_HAS_CONTENT_TYPE | MB_HAS_TIMESTAMP));
     assert_int_equal(message.timestamp_kind, MB_TIMESTAMP_LOG_APPEND);
     assert_true(mb_slice_equal(message.body, MB_SLICE_LITERAL("b")));
