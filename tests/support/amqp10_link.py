@@ -15,6 +15,7 @@ from proton import (UNDESCRIBED, Array, Collector, Connection, Data, Delivery, E
 
 READ_BYTES = 1 << 16
 SESSION_BYTES = 1 << 20
+SESSION_IN_BYTES = 1 << 25  # has to hold the largest message whole
 FRAME_BYTES = 1 << 16
 OPEN_S = 15
 
@@ -24,7 +25,7 @@ class Broken(ConnectionError):
 
 
 class Link:
-    """accepted, refused: tags of a sender's deliveries that the broker has settled, by outcome."""
+    """accepted: tags of a sender's deliveries; refused: those with their outcomes and reasons."""
 
     def __init__(self, place, receiver=False, window=500):
         self.place = place
@@ -37,7 +38,7 @@ class Link:
         self._transport = Transport()
         self._socket = self._connect(urlsplit(place["amqp10"]))
         session = self._connection.session()
-        session.incoming_capacity = SESSION_BYTES
+        session.incoming_capacity = SESSION_IN_BYTES
         self._connection.open()
         session.open()
         self.link = self._attach(session, receiver)
@@ -169,8 +170,11 @@ class Link:
                 self.arrived.append((delivery, delivery.link.recv(delivery.pending)))
                 delivery.link.advance()
         elif delivery.updated and delivery.remote_state:
-            good = delivery.remote_state == Delivery.ACCEPTED
-            (self.accepted if good else self.refused).append(delivery.tag)
+            if delivery.remote_state == Delivery.ACCEPTED:
+                self.accepted.append(delivery.tag)
+            else:
+                self.refused.append((delivery.tag, str(delivery.remote_state),
+                                     str(delivery.remote.condition)))
             delivery.settle()
 
     def take_arrived(self):

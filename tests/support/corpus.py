@@ -28,8 +28,8 @@ NAMES = ("region", "Größe", "a.b", "a b", "content-type", "content-encoding", 
 PROMOTED = ("content-type", "content-encoding", "message-id", "correlation-id", "subject")
 
 
-def corpus(platform, number, dice, large=True):
-    """Messages in the order in which they are to be sent."""
+def corpus(platform, number, dice, large=True, user="guest"):
+    """Messages in the order in which they are to be sent. user: what a user-id may say there."""
     shapes, random_one = {"kafka": (_kafka_shapes, _kafka), "amqp091": (_rabbit_shapes, _rabbit),
                           "amqp10": (_amqp10_shapes, _amqp10), "redis": (_redis_shapes, _redis)
                           }[platform]
@@ -38,6 +38,8 @@ def corpus(platform, number, dice, large=True):
         messages.append(random_one(dice))
     for index, message in enumerate(messages):
         _mark(platform, message, index)
+        if platform == "amqp10" and "user-id" in message.get("properties", {}):
+            message["properties"]["user-id"] = ["binary", user.encode().hex()]
     return messages
 
 
@@ -231,7 +233,7 @@ IDS = (["string", "id-1"], ["string", ""], ["ulong", 0], ["ulong", 2**64 - 1],
        ["string", "12"], ["string", "urn:uuid:3f2504e0-4f89-11d3-9a0c-0305e82c3301"])
 PROPERTIES_10 = {
     "message-id": IDS,
-    "user-id": [["binary", ""], ["binary", "61646d696e"]],
+    "user-id": [["binary", ""]],  # the broker's own user, see corpus()
     "to": [["string", ""], ["string", "queue://elsewhere"]],
     "subject": [["string", ""], ["string", "größe"], ["string", "s" * 300]],
     "reply-to": [["string", ""], ["string", "answers"]],
@@ -310,7 +312,8 @@ def _amqp10_shapes(dice, sizes):
             yield _amqp10_message(application_properties=[[["string", name], value]])
     for value in _any_10():
         yield _amqp10_message([("value", value)])
-        yield _amqp10_message(message_annotations=[[["symbol", "x-opt-own"], value]])
+        if value[0] != "described":  # RabbitMQ 4 ends the connection
+            yield _amqp10_message(message_annotations=[[["symbol", "x-opt-own"], value]])
     yield from _amqp10_bodies()
 
 
@@ -342,7 +345,7 @@ def _amqp10(dice):
     message["application-properties"] = [[["string", name], dice.choice(simple)]
                                          for name in names]
     if dice.randrange(3) == 0:
-        message["message-annotations"] = [[["symbol", "x-opt-a"], dice.choice(every)]]
+        message["message-annotations"] = [[["symbol", "x-opt-a"], dice.choice(simple)]]
     return message
 
 

@@ -21,7 +21,8 @@ PROPERTIES = ("content_type", "content_encoding", "delivery_mode", "priority", "
               "reply_to", "expiration", "message_id", "timestamp", "type", "user_id", "app_id",
               "cluster_id")
 
-# Hop-local: set anew by each broker that a message passes.
+# Hop-local: set anew by each broker that a message passes. As headers of 0-9-1, too, where the
+# message passed one that speaks 1.0.
 AMQP10_LOCAL_HEADER = ("first-acquirer", "delivery-count")
 AMQP10_LOCAL_ANNOTATIONS = ("x-exchange", "x-routing-key", "x-opt-rabbitmq-received-time")
 CARRIERS = ("mbridge.meta", "mbridge.path", "mbridge.id", "x-opt-mbridge-meta",
@@ -82,7 +83,8 @@ def _plain_kafka(message):
 
 
 def _plain_rabbit(message):
-    headers = [pair for pair in message["headers"] or [] if pair[0] not in CARRIERS]
+    headers = [pair for pair in message["headers"] or []
+               if pair[0] not in CARRIERS and pair[0] not in AMQP10_LOCAL_ANNOTATIONS]
     return {**message, "headers": headers or None}
 
 
@@ -145,5 +147,6 @@ def differences(expected, found, path=""):
         one, other = _by_name(expected), _by_name(found)
         entries = [(f"{path}[{json.loads(name)}]", one.get(name), other.get(name))
                    for name in {**one, **other} if one.get(name) != other.get(name)]
-        return entries or [(f"{path} (order)", expected, found)]
+        names = [[name for name, _ in pairs] for pairs in (expected or [], found or [])]
+        return entries or [(f"{path} (order)", *names)]
     return [(path, expected, found)]
