@@ -103,6 +103,9 @@ enum mb_status mb_outlet_init(struct mb_outlet *outlet, struct mb_lane *lane,
     outlet->bit = UINT64_C(1) << index;
     outlet->index = index;
     outlet->is_dead_letter = is_dead_letter;
+    /* What was refused for the sake of fidelity has to have a place to go. */
+    if (is_dead_letter)
+        outlet->port.params.strict = false;
     outlet->in_flight_max = UINT32_MAX;
     outlet->destination_slot = MB_NAMES_MAX;
     outlet->has_path =

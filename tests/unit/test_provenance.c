@@ -75,9 +75,10 @@ static void strict_is_told_to_the_sink(void **state)
     (void)state;
     for (int strict = 0; strict < 2; strict++) {
         hand_begin();
-        hand_open(&bench, strict ? TO_B " fidelity = \"strict\";" : TO_B);
+        hand_open(&bench, strict ? TO_B DEAD_LETTER " fidelity = \"strict\";" : TO_B DEAD_LETTER);
         hand_step(&bench, 5);
         assert_int_equal(hand.sinks[0].strict, strict);
+        assert_false(hand.sinks[3].strict); /* what was refused has to have a place to go */
         hand_close(&bench);
     }
 }
