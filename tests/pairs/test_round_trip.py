@@ -72,8 +72,10 @@ def side_of(brokers):
     return find
 
 
-def user_of(side):
-    return getattr(side.broker, "username", "")
+def limits_of(side):
+    """What A's own broker asks of messages."""
+    return {"user": getattr(side.broker, "username", ""),
+            "refuses": getattr(side, "refuses", lambda message: False)}
 
 
 def identity(platform, message):
@@ -157,7 +159,7 @@ def pair_ids(pairs):
 @pytest.mark.parametrize("pair", PAIRS, ids=pair_ids(PAIRS))
 def test_there_and_back(pair, side_of, fresh, tmp_path, dice, ending, counts):
     near, far = map(side_of, pair)
-    whole = corpus.corpus(near.platform, FULL, dice, large=False, user=user_of(near))
+    whole = corpus.corpus(near.platform, FULL, dice, large=False, **limits_of(near))
     messages = dice.sample(whole, SAMPLE)
     judge(pair, *travel(near, far, messages, fresh, tmp_path, ending), counts)
 
@@ -166,5 +168,5 @@ def test_there_and_back(pair, side_of, fresh, tmp_path, dice, ending, counts):
 @pytest.mark.parametrize("pair", LONG_PAIRS, ids=pair_ids(LONG_PAIRS))
 def test_the_whole_corpus_there_and_back(pair, side_of, fresh, tmp_path, dice, ending, counts):
     near, far = map(side_of, pair)
-    messages = corpus.corpus(near.platform, FULL, dice, user=user_of(near))
+    messages = corpus.corpus(near.platform, FULL, dice, **limits_of(near))
     judge(pair, *travel(near, far, messages, fresh, tmp_path, ending), counts)

@@ -28,14 +28,18 @@ NAMES = ("region", "Größe", "a.b", "a b", "content-type", "content-encoding", 
 PROMOTED = ("content-type", "content-encoding", "message-id", "correlation-id", "subject")
 
 
-def corpus(platform, number, dice, large=True, user="guest"):
-    """Messages in the order in which they are to be sent. user: what a user-id may say there."""
+def corpus(platform, number, dice, large=True, user="guest", refuses=lambda message: False):
+    """Messages in the order in which they are to be sent. user: what a user-id may say there;
+    refuses(message): the broker itself can't take such a one."""
     shapes, random_one = {"kafka": (_kafka_shapes, _kafka), "amqp091": (_rabbit_shapes, _rabbit),
                           "amqp10": (_amqp10_shapes, _amqp10), "redis": (_redis_shapes, _redis)
                           }[platform]
-    messages = list(shapes(dice, SIZES + (SIZES_LARGE if large else ())))
+    messages = [message for message in shapes(dice, SIZES + (SIZES_LARGE if large else ()))
+                if not refuses(message)]
     while len(messages) < number:
-        messages.append(random_one(dice))
+        message = random_one(dice)
+        if not refuses(message):
+            messages.append(message)
     for index, message in enumerate(messages):
         _mark(platform, message, index)
         if platform == "amqp10" and "user-id" in message.get("properties", {}):
@@ -312,8 +316,7 @@ def _amqp10_shapes(dice, sizes):
             yield _amqp10_message(application_properties=[[["string", name], value]])
     for value in _any_10():
         yield _amqp10_message([("value", value)])
-        if value[0] != "described":  # RabbitMQ 4 ends the connection
-            yield _amqp10_message(message_annotations=[[["symbol", "x-opt-own"], value]])
+        yield _amqp10_message(message_annotations=[[["symbol", "x-opt-own"], value]])
     yield from _amqp10_bodies()
 
 
@@ -345,7 +348,7 @@ def _amqp10(dice):
     message["application-properties"] = [[["string", name], dice.choice(simple)]
                                          for name in names]
     if dice.randrange(3) == 0:
-        message["message-annotations"] = [[["symbol", "x-opt-a"], dice.choice(simple)]]
+        message["message-annotations"] = [[["symbol", "x-opt-a"], dice.choice(every)]]
     return message
 
 

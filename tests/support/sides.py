@@ -141,6 +141,13 @@ class Amqp10Side:
     def mirror(self, place):
         return {"address": place["address"], "persistent": False, "trust_user_id": True}
 
+    def refuses(self, message):
+        """RabbitMQ 4.0 ends the session for these values of annotations."""
+        return self.name == "rabbitmq4" and any(
+            value[0] in ("null", "described") or value[0].startswith("decimal")
+            or value[0] in ("float", "double") and value[1][:3] in ("7f8", "7fc", "7ff")
+            for _, value in message.get("message-annotations", []))
+
     def put(self, place, messages):
         send_all(place, [normal.to_amqp10(message) for message in messages])
 
