@@ -46,7 +46,8 @@ enum mb_status mb_types_skip(struct mb_types_reader *reader);
 enum mb_status mb_types_open(struct mb_types_reader *reader, struct mb_types_reader *ret_items,
                              uint8_t *ret_type, uint32_t *ret_count);
 
-/* Appends value in its shortest encoding. Equal values give equal bytes. Nothing is appended, and
+/* Appends value in its shortest encoding, but numbers in arrays at full width, as brokers expect
+ * them. Equal values give equal bytes. Nothing is appended, and
  * the text's failed flag is set, for memory, the text's bound, depth, or a value that no platform
  * can have made: an array of unequal types or descriptors, a map of an odd count, a uuid or decimal
  * of a wrong size. An array has one constructor, as wide as its widest element needs. */

@@ -79,7 +79,5 @@ bool mb_types_set_compound(struct mb_types_writer *writer, size_t start, size_t 
 void mb_types_make_parts(const struct mb_value *value, struct mb_value parts[2],
                          struct mb_value numbers[2]);
 uint64_t mb_types_float_bits(const struct mb_value *value);
-/* Whether it fits the form of one byte. */
-bool mb_types_is_small(int64_t number);
 
 #endif

@@ -87,7 +87,7 @@ uint64_t mb_types_float_bits(const struct mb_value *value)
     return bits64;
 }
 
-bool mb_types_is_small(int64_t number)
+static bool is_small(int64_t number)
 {
     return number >= INT8_MIN && number <= INT8_MAX;
 }
@@ -203,7 +203,7 @@ static void put_signed(struct mb_types_writer *writer, const struct mb_value *va
 {
     bool is_64 = value->type == MB_I64;
 
-    if (mb_types_is_small(value->as.i))
+    if (is_small(value->as.i))
         put_number(writer, is_64 ? MB_CODE_I64_SMALL : MB_CODE_I32_SMALL, (uint64_t)value->as.i, 1);
     else
         put_number(writer, is_64 ? MB_CODE_I64 : MB_CODE_I32, (uint64_t)value->as.i, is_64 ? 8 : 4);

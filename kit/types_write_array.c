@@ -8,7 +8,7 @@ struct elements {
     uint32_t count;
     unsigned descriptors_count;
     uint8_t type;
-    bool wide; /* numbers and sizes take their full width */
+    bool wide; /* sizes take their full width */
 };
 
 static const struct mb_value *element_at(const struct elements *elements, uint32_t index)
@@ -23,13 +23,6 @@ static const struct mb_value *element_at(const struct elements *elements, uint32
 static bool fits_narrow(const struct mb_value *value)
 {
     switch ((enum mb_type)value->type) {
-    case MB_U32:
-    case MB_U64:
-        return value->as.u <= UINT8_MAX;
-    case MB_I32:
-    case MB_I64:
-    case MB_TIMESTAMP_S:
-        return mb_types_is_small(value->as.i);
     case MB_BINARY:
     case MB_STRING:
     case MB_SYMBOL:
@@ -38,14 +31,19 @@ static bool fits_narrow(const struct mb_value *value)
     case MB_BOOL:
     case MB_I8:
     case MB_I16:
+    case MB_I32:
+    case MB_I64:
     case MB_U8:
     case MB_U16:
+    case MB_U32:
+    case MB_U64:
     case MB_F32:
     case MB_F64:
     case MB_DECIMAL32:
     case MB_DECIMAL64:
     case MB_DECIMAL128:
     case MB_DECIMAL_SCALED:
+    case MB_TIMESTAMP_S:
     case MB_CHAR:
     case MB_TIMESTAMP_MS:
     case MB_UUID:
@@ -102,6 +100,8 @@ static bool put_descriptors(struct mb_types_writer *writer, const struct mb_valu
     }
 }
 
+/* Numbers take their full width: RabbitMQ 4.0 knows the short codes (0x54 and its like) outside of
+ * arrays only, and ends the connection over them. */
 static uint8_t code_of(uint8_t type, bool wide)
 {
     switch ((enum mb_type)type) {
@@ -114,18 +114,18 @@ static uint8_t code_of(uint8_t type, bool wide)
     case MB_I16:
         return MB_CODE_I16;
     case MB_I32:
-        return wide ? MB_CODE_I32 : MB_CODE_I32_SMALL;
+        return MB_CODE_I32;
     case MB_I64:
     case MB_TIMESTAMP_S:
-        return wide ? MB_CODE_I64 : MB_CODE_I64_SMALL;
+        return MB_CODE_I64;
     case MB_U8:
         return MB_CODE_U8;
     case MB_U16:
         return MB_CODE_U16;
     case MB_U32:
-        return wide ? MB_CODE_U32 : MB_CODE_U32_SMALL;
+        return MB_CODE_U32;
     case MB_U64:
-        return wide ? MB_CODE_U64 : MB_CODE_U64_SMALL;
+        return MB_CODE_U64;
     case MB_F32:
         return MB_CODE_F32;
     case MB_F64:

@@ -301,25 +301,28 @@ static void arrays(void **state)
                                     items_value(MB_DESCRIBED, parts[1], 2, MB_NULL)};
 
     (void)state;
-    assert_same(BYTES("\xe0\x05\x03\x52\x00\x07\xff"), items_value(MB_ARRAY, numbers, 3, MB_U32));
+    assert_reads(BYTES("\xe0\x05\x03\x52\x00\x07\xff"), items_value(MB_ARRAY, numbers, 3, MB_U32),
+                 BYTES("\xe0\x0e\x03\x70\0\0\0\0\0\0\0\x07\0\0\0\xff"));
     assert_reads(BYTES("\xf0\0\0\0\x0d\0\0\0\x02\x70\0\0\0\0\0\0\0\x07"),
-                 items_value(MB_ARRAY, numbers, 2, MB_U32), BYTES("\xe0\x04\x02\x52\x00\x07"));
+                 items_value(MB_ARRAY, numbers, 2, MB_U32),
+                 BYTES("\xe0\x0a\x02\x70\0\0\0\0\0\0\0\x07"));
     numbers[2].as.u = 256;
     assert_same(BYTES("\xe0\x0e\x03\x70\0\0\0\0\0\0\0\x07\0\0\1\0"),
                 items_value(MB_ARRAY, numbers, 3, MB_U32));
     assert_reads(BYTES("\xe0\x02\x02\x43"),
                  items_value(MB_ARRAY, (struct mb_value[2]){numbers[0], numbers[0]}, 2, MB_U32),
-                 BYTES("\xe0\x04\x02\x52\0\0"));
-    assert_reads(BYTES("\xe0\x02\x00\x71"), items_value(MB_ARRAY, NULL, 0, MB_I32),
-                 BYTES("\xe0\x02\x00\x54"));
+                 BYTES("\xe0\x0a\x02\x70\0\0\0\0\0\0\0\0"));
+    assert_reads(BYTES("\xe0\x02\x00\x54"), items_value(MB_ARRAY, NULL, 0, MB_I32),
+                 BYTES("\xe0\x02\x00\x71"));
     assert_same(BYTES("\xe0\x04\x02\x56\x01\x00"), items_value(MB_ARRAY, bools, 2, MB_BOOL));
     assert_same(BYTES("\xe0\x02\x02\x40"), items_value(MB_ARRAY, nulls, 2, MB_NULL));
     assert_same(BYTES("\xe0\x12\x02\x81\xff\xff\xff\xff\xff\xff\xff\xff\0\0\0\0\0\0\0\xc8"),
                 items_value(MB_ARRAY, longs, 2, MB_I64));
     assert_same(BYTES("\xe0\x07\x02\xc0\x02\x01\x43\x01\x00"),
                 items_value(MB_ARRAY, lists, 2, MB_LIST));
-    assert_same(BYTES("\xe0\x16\x02\0\xa3\x0fmbridge:seconds\x55\x01\x02"),
-                items_value(MB_ARRAY, seconds, 2, MB_TIMESTAMP_S));
+    assert_same(
+        BYTES("\xe0\x24\x02\0\xa3\x0fmbridge:seconds\x81\0\0\0\0\0\0\0\x01\0\0\0\0\0\0\0\x02"),
+        items_value(MB_ARRAY, seconds, 2, MB_TIMESTAMP_S));
     assert_same(BYTES("\xe0\x07\x02\0\x52\x07\x56\x01\x00"),
                 items_value(MB_ARRAY, described, 2, MB_DESCRIBED));
     assert_same(BYTES("\xe0\x04\x00\0\x40\x40"), items_value(MB_ARRAY, NULL, 0, MB_DESCRIBED));
