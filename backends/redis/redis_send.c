@@ -64,8 +64,9 @@ static enum mb_status put_item(struct mb_sink *sink, const struct mb_outgoing *i
 
     if (status != MB_OK)
         return status;
-    if (redis_entry_encode(&carried, sink->body_field, &sink->carry.scratch.arena, &fields,
-                           &count) != MB_OK)
+    mb_scratch_reset(&sink->scratch);
+    if (redis_entry_encode(&carried, sink->body_field, &sink->scratch.arena, &fields, &count) !=
+        MB_OK)
         return mb_error_set(err, MB_NO_MEMORY, MB_CAUSE_CONNECTION, "memory", "out of memory");
     large = too_large(sink, fields, count);
     if (large != NULL)

@@ -14,6 +14,8 @@
 #define WINDOW_MIN 64u
 #define WINDOW_MAX (1u << 17)
 #define VALUE_MAX  ((uint64_t)512 << 20)
+/* The list of fields of one entry, and header values that had to become text. */
+#define SCRATCH_MAX ((size_t)512 << 20)
 
 bool redis_max_length_parse(const char *text, bool *ret_about, uint64_t *ret_length)
 {
@@ -50,6 +52,7 @@ static void sink_close(struct mb_sink *sink)
     if (sink->epoll >= 0)
         close(sink->epoll);
     mb_carry_release(&sink->carry);
+    mb_scratch_release(&sink->scratch);
     host->release(host->context, sink->links);
     host->release(host->context, sink->topology);
     host->release(host->context, sink->ring);
@@ -170,6 +173,7 @@ static enum mb_status sink_open(const struct mb_open_params *params, struct mb_s
         redis_max_length_parse(sink->options->max_length, &sink->about, &sink->max_length);
     mb_carry_init(&sink->carry, params, REDIS_PLATFORM, redis_project, &sink->body_field,
                   REDIS_SIDECAR_MAX);
+    mb_scratch_init(&sink->scratch, SCRATCH_MAX);
     sink->capacity = WINDOW_MIN;
     while (sink->capacity < params->window_messages && sink->capacity < WINDOW_MAX)
         sink->capacity *= 2;

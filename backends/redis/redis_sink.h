@@ -46,6 +46,7 @@ struct mb_sink {
     struct redis_topology *topology;
     struct redis_target *links; /* by node; without a client where a node could not be reached */
     struct mb_carry carry;
+    struct mb_scratch scratch; /* of the fields of one entry */
     struct mb_slice body_field;
     uint64_t value_max;
     uint64_t max_length;
