@@ -331,6 +331,14 @@ struct kafka_counts {
     const struct rd_kafka_metadata *metadata;
 };
 
+/* kafka_subscription.c: making the group divide its partitions anew. */
+enum kafka_renewal {
+    KAFKA_RENEWAL_NONE = 0,
+    KAFKA_RENEWAL_WANTED = 1,
+    KAFKA_RENEWAL_ASKED = 2, /* with a list that is not the true one */
+    KAFKA_RENEWAL_ANSWERED = 3
+};
+
 struct mb_source {
     struct kafka_client client;
     const struct mb_host *host;
@@ -339,6 +347,10 @@ struct mb_source {
     struct mb_strings topics;   /* names */
     int32_t *partitions_counts; /* of each topic; 0: not known */
     struct kafka_counts counts;
+    bool is_static; /* a member with a name of its own */
+    bool judged;    /* the first assignment was looked at */
+    enum kafka_renewal renewal;
+    char *foreign; /* a topic of that assignment that is not subscribed to; NULL: none */
     char *group;
     struct kafka_slot slot;
     rd_kafka_queue_t *records; /* records and rebalances */
@@ -381,6 +393,11 @@ enum mb_status kafka_subscription_check(struct mb_source *source,
 enum mb_status kafka_subscribe(struct mb_source *source, struct mb_error *err);
 enum mb_status kafka_source_streams(struct mb_source *source, const struct mb_strings *streams,
                                     struct mb_error *err);
+bool kafka_is_subscribed(const struct mb_source *source, const char *topic);
+/* Whether the first assignment answers what was subscribed to; if not, renew is to be called. */
+void kafka_subscription_judge(struct mb_source *source,
+                              const rd_kafka_topic_partition_list_t *partitions);
+enum mb_status kafka_subscription_renew(struct mb_source *source, struct mb_error *err);
 void kafka_subscription_release(struct mb_source *source);
 /* 0: not known. */
 int32_t kafka_partitions_count(const struct mb_source *source, const char *topic);

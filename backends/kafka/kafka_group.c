@@ -46,10 +46,15 @@ static void answer(struct mb_source *source, rd_kafka_topic_partition_list_t *li
 static void assigned(struct mb_source *source, const rd_kafka_topic_partition_list_t *partitions)
 {
     bool counted = true;
+    size_t taken = 0;
 
+    kafka_subscription_judge(source, partitions);
     for (int i = 0; i < partitions->cnt; i++) {
-        struct kafka_scope *scope =
-            kafka_scope_get(source, partitions->elems[i].topic, partitions->elems[i].partition);
+        struct kafka_scope *scope;
+
+        if (!kafka_is_subscribed(source, partitions->elems[i].topic))
+            continue; /* of an earlier subscription */
+        scope = kafka_scope_get(source, partitions->elems[i].topic, partitions->elems[i].partition);
 
         if (scope == NULL) {
             kafka_client_fail(&source->client, "memory", "out of memory for partitions");
@@ -61,9 +66,14 @@ static void assigned(struct mb_source *source, const rd_kafka_topic_partition_li
         scope->epoch++;
         scope->stored = scope->expected = scope->handed = -1;
         scope->acked = scope->committing = scope->committed = -1;
+        taken++;
     }
-    if (partitions->cnt == 0) {
-        answer(source, NULL);
+    if (taken == 0) {
+        /* An empty list, not none: that would be no answer to an assignment. */
+        rd_kafka_topic_partition_list_t *nothing = rd_kafka_topic_partition_list_new(0);
+
+        answer(source, nothing);
+        rd_kafka_topic_partition_list_destroy(nothing);
         return;
     }
     source->rebalance = KAFKA_LOOKING_UP;

@@ -50,11 +50,13 @@ static enum mb_status take_instance(struct mb_source *source, const struct mb_op
     if (strcmp(instance, "auto") != 0) {
         snprintf(name, sizeof name, "%.200s-%u", instance, params->lane);
         source->client.fenced_retry_ms = FENCED_RETRY_MS;
+        source->is_static = true;
         return kafka_property_set(conf, "group.instance.id", name, err);
     }
     if (kafka_slot_take(source->client.endpoint->brokers, source->group, &source->slot) != MB_OK)
         return MB_OK; /* more members than slots: this one is dynamic */
     kafka_slot_instance(&source->slot, source->group, name, sizeof name);
+    source->is_static = true;
     return kafka_property_set(conf, "group.instance.id", name, err);
 }
 
@@ -459,6 +461,8 @@ static enum mb_status source_service(struct mb_source *source, struct mb_error *
         source->more = true; /* it may have been for records, and tells only of the first */
     kafka_source_events(source, 0);
     kafka_counts_serve(source, now_ms);
+    if (kafka_subscription_renew(source, err) != MB_OK)
+        return MB_DISCONNECTED;
     serve_paused(source, now_ms);
     kafka_positions_scan(source, now_ms);
     if (source->rebalance == KAFKA_LOOKING_UP && source->lookup_at_ms != 0 &&

@@ -31,6 +31,8 @@ void kafka_subscription_release(struct mb_source *source)
         kafka_free(source->host, source->names[i]);
     kafka_free(source->host, source->names);
     kafka_free(source->host, source->partitions_counts);
+    kafka_free(source->host, source->foreign);
+    source->foreign = NULL;
     source->names = NULL;
     source->partitions_counts = NULL;
     source->topics = (struct mb_strings){0};
@@ -102,20 +104,27 @@ enum mb_status kafka_subscription_check(struct mb_source *source,
                         "topic %s: %s", source->topics.items[0], rd_kafka_err2str(code));
 }
 
-enum mb_status kafka_subscribe(struct mb_source *source, struct mb_error *err)
+/* Takes the list over. */
+static enum mb_status subscribe(struct mb_source *source, rd_kafka_topic_partition_list_t *list,
+                                struct mb_error *err)
 {
-    rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(16);
-    rd_kafka_resp_err_t code;
+    rd_kafka_resp_err_t code = list->cnt > 0 ? rd_kafka_subscribe(source->client.rk, list)
+                                             : rd_kafka_unsubscribe(source->client.rk);
 
-    for (size_t i = 0; i < source->topics.count; i++)
-        rd_kafka_topic_partition_list_add(list, source->topics.items[i], RD_KAFKA_PARTITION_UA);
-    code = list->cnt > 0 ? rd_kafka_subscribe(source->client.rk, list)
-                         : rd_kafka_unsubscribe(source->client.rk);
     rd_kafka_topic_partition_list_destroy(list);
     if (code == RD_KAFKA_RESP_ERR_NO_ERROR)
         return MB_OK;
     return mb_error_set(err, MB_DISCONNECTED, MB_CAUSE_CONNECTION, kafka_reason_of(code),
                         "cannot subscribe: %s", rd_kafka_err2str(code));
+}
+
+enum mb_status kafka_subscribe(struct mb_source *source, struct mb_error *err)
+{
+    rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(16);
+
+    for (size_t i = 0; i < source->topics.count; i++)
+        rd_kafka_topic_partition_list_add(list, source->topics.items[i], RD_KAFKA_PARTITION_UA);
+    return subscribe(source, list, err);
 }
 
 /* The library takes all partitions back, as in any rebalance, before it joins with the new list:
@@ -129,6 +138,94 @@ enum mb_status kafka_source_streams(struct mb_source *source, const struct mb_st
         return kafka_client_failure(&source->client, err);
     status = kafka_subscription_set(source, streams, err);
     return status == MB_OK ? kafka_subscribe(source, err) : status;
+}
+
+/* ---- an assignment of before ---- */
+
+/*
+ * A static member that comes back gets the partitions that it had, without a rebalance, even if it
+ * subscribes to other topics now: the broker compares no more than the name of the protocol. So the
+ * first assignment may have partitions of topics that are no longer read, and lack those of new
+ * ones. A list that differs from the last one, by a member that is known, makes the group divide
+ * anew: so it is told another list, and when that is answered, the true one.
+ */
+bool kafka_is_subscribed(const struct mb_source *source, const char *topic)
+{
+    return topic_find(&source->topics, topic) < source->topics.count;
+}
+
+static bool has_partition(const rd_kafka_topic_partition_list_t *partitions, const char *topic)
+{
+    for (int i = 0; i < partitions->cnt; i++) {
+        if (strcmp(partitions->elems[i].topic, topic) == 0)
+            return true;
+    }
+    return false;
+}
+
+static bool is_of_before(struct mb_source *source,
+                         const rd_kafka_topic_partition_list_t *partitions)
+{
+    const char *last = "";
+    bool lacks = false;
+
+    for (int i = 0; i < partitions->cnt && source->foreign == NULL; i++) {
+        if (strcmp(partitions->elems[i].topic, last) == 0)
+            continue;
+        last = partitions->elems[i].topic;
+        if (!kafka_is_subscribed(source, last))
+            source->foreign = kafka_strdup(source->host, last);
+    }
+    /* Others may have them; then the group divides once in vain. */
+    for (size_t i = 0; i < source->topics.count && !lacks; i++)
+        lacks =
+            source->partitions_counts[i] > 0 && !has_partition(partitions, source->topics.items[i]);
+    return source->foreign != NULL || lacks;
+}
+
+void kafka_subscription_judge(struct mb_source *source,
+                              const rd_kafka_topic_partition_list_t *partitions)
+{
+    bool first = !source->judged;
+
+    source->judged = true;
+    if (source->renewal == KAFKA_RENEWAL_ASKED)
+        source->renewal = KAFKA_RENEWAL_ANSWERED;
+    else if (first && source->is_static && partitions->cnt > 0 && is_of_before(source, partitions))
+        source->renewal = KAFKA_RENEWAL_WANTED;
+}
+
+static bool has_scope(const struct mb_source *source, const char *topic)
+{
+    for (size_t i = 0; i < source->scopes_count; i++) {
+        if (source->scopes[i].state != KAFKA_SCOPE_GONE &&
+            strcmp(source->scopes[i].topic, topic) == 0)
+            return true;
+    }
+    return false;
+}
+
+enum mb_status kafka_subscription_renew(struct mb_source *source, struct mb_error *err)
+{
+    rd_kafka_topic_partition_list_t *list;
+
+    if (source->rebalance != KAFKA_STABLE)
+        return MB_OK;
+    if (source->renewal == KAFKA_RENEWAL_ANSWERED) {
+        source->renewal = KAFKA_RENEWAL_NONE;
+        return kafka_subscribe(source, err);
+    }
+    if (source->renewal != KAFKA_RENEWAL_WANTED)
+        return MB_OK;
+    source->renewal = KAFKA_RENEWAL_ASKED;
+    list = rd_kafka_topic_partition_list_new(16);
+    for (size_t i = 0; i < source->topics.count; i++) {
+        if (has_scope(source, source->topics.items[i]))
+            rd_kafka_topic_partition_list_add(list, source->topics.items[i], RD_KAFKA_PARTITION_UA);
+    }
+    if (source->foreign != NULL && (list->cnt == 0 || (size_t)list->cnt == source->topics.count))
+        rd_kafka_topic_partition_list_add(list, source->foreign, RD_KAFKA_PARTITION_UA);
+    return subscribe(source, list, err);
 }
 
 /* ---- how many partitions ---- */

@@ -209,3 +209,33 @@ def test_topics_that_appear_are_read_and_those_that_go_are_left(brokers, fresh, 
     counts(records=total, topics=3)
     assert bridge.run.terminate() == 0
 
+
+
+@pytest.mark.parametrize("after", [("b", "c"), ("c",), ("a", "b", "c")], ids="+".join)
+def test_a_restart_reads_the_topics_that_are_named_now(after, kafka, fresh, tmp_path, ending):
+    """A static member gets what it had, whatever it subscribes to: it has to insist."""
+    tag = fresh("named")
+    for name in "abc":
+        create_topic(kafka.bootstrap, f"{tag}.{name}", 2)
+    sink = fresh("sink")
+    create_topic(kafka.bootstrap, sink)
+
+    def text(names):
+        return config(tag, {"k": kafka_endpoint(kafka)}, [
+            {"name": "some", "from": {"endpoint": "k", "topics": [f"{tag}.{n}" for n in names]},
+             "to": {"endpoint": "k", "topic": sink}}])
+    bridge = ending(Bridge(tmp_path, text(("a", "b"))))
+    bridge.start()
+    for name in "ab":
+        produce(kafka.bootstrap, f"{tag}.{name}", [{"value": f"{name}1".encode()}])
+    read_topic(kafka.bootstrap, sink, 2)
+    assert bridge.run.terminate() == 0
+
+    for name in "abc":
+        produce(kafka.bootstrap, f"{tag}.{name}", [{"value": f"{name}2".encode()}])
+    bridge.write(text(after))
+    bridge.start()
+    found = read_topic(kafka.bootstrap, sink, 2 + len(after))
+    assert sorted(record.value.decode() for record in found) == sorted(
+        ["a1", "b1"] + [f"{name}2" for name in after])
+    assert bridge.run.terminate() == 0
