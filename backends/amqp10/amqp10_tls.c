@@ -146,9 +146,11 @@ static enum mb_status handshake(struct amqp10_client *client, int64_t deadline_m
         }
         if (!amqp10_socket_await(client, reason == SSL_ERROR_WANT_READ ? POLLIN : POLLOUT,
                                  deadline_ms))
-            return mb_error_set(err, MB_TIMEOUT, MB_CAUSE_CONNECTION, "timeout",
-                                "%s: the server did not finish the TLS handshake in time",
-                                client->name);
+            return mb_error_set(
+                err, MB_TIMEOUT, MB_CAUSE_CONNECTION, "timeout",
+                "%s: the server did not finish the TLS handshake in time (is it a TLS "
+                "port?)",
+                client->name);
     }
 }
 
