@@ -40,7 +40,8 @@ struct projection {
     struct mb_message *natural;
     struct mb_header *headers;
     uint32_t headers_count;
-    unsigned wanted; /* bits of enum substitute: to be written, and not found in the list yet */
+    unsigned wanted;  /* bits of enum substitute: to be written, and not found in the list yet */
+    bool is_restored; /* the message has what its origin had, not what names promoted */
     struct mb_value substitutes[SUBSTITUTES_COUNT];
 };
 
@@ -346,28 +347,16 @@ static enum mb_status find_repeated(struct projection *projection, unsigned char
     return MB_OK;
 }
 
-static bool value_equal(const struct mb_value *a, const struct mb_value *b)
-{
-    if (a->type != b->type)
-        return false;
-    if (a->type == MB_STRING || a->type == MB_BINARY)
-        return mb_slice_equal(a->as.bytes, b->as.bytes);
-    return a->type == MB_I32 ? a->as.i == b->as.i : a->type == MB_U32 && a->as.u == b->as.u;
-}
-
-/* A header that stands where we want to write one of ours stays if it says the same. */
-static bool gives_way(struct projection *projection, const struct mb_header *header)
+/* A header of the name of one that we want to write gets its value, and keeps its place. */
+static void substitute_in_place(struct projection *projection, struct mb_header *header)
 {
     for (unsigned which = 0; which < SUBSTITUTE_KEY; which++) {
         if ((projection->wanted & (1u << which)) == 0 ||
             !mb_slice_equal(header->name, substitute_names[which]))
             continue;
-        if (!value_equal(&header->value, &projection->substitutes[which]))
-            return true;
+        header->value = projection->substitutes[which];
         projection->wanted &= ~(1u << which);
-        return false;
     }
-    return false;
 }
 
 static void add_substitutes(struct projection *projection)
@@ -419,7 +408,8 @@ static enum mb_status project_headers(struct projection *projection)
         struct mb_header *natural = &projection->headers[projection->headers_count];
 
         if (!has_place(header) || header->name.size > AMQP_SHORTSTR_MAX || repeated[i] != 0 ||
-            is_reserved(header->name) || says_property(projection->natural, header))
+            is_reserved(header->name) ||
+            (!projection->is_restored && says_property(projection->natural, header)))
             continue;
         *natural = (struct mb_header){.name = amqp_not_null(header->name),
                                       .section = MB_SECTION_APPLICATION,
@@ -428,8 +418,8 @@ static enum mb_status project_headers(struct projection *projection)
         if (status == MB_OK && projection->encoding->to_stream &&
             (natural->value.type == MB_LIST || natural->value.type == MB_MAP))
             continue;
-        if (!gives_way(projection, natural))
-            projection->headers_count++;
+        substitute_in_place(projection, natural);
+        projection->headers_count++;
     }
     if (status == MB_OK)
         add_substitutes(projection);
@@ -440,8 +430,11 @@ enum mb_status amqp_project(void *context, const struct mb_outgoing *item,
                             const struct mb_message *message, struct mb_scratch *scratch,
                             struct mb_message *natural, struct mb_error *err)
 {
-    struct projection projection = {
-        .encoding = context, .message = message, .scratch = scratch, .natural = natural};
+    struct projection projection = {.encoding = context,
+                                    .message = message,
+                                    .scratch = scratch,
+                                    .natural = natural,
+                                    .is_restored = message != item->message};
     enum mb_status status = project_properties(&projection);
 
     natural->raw_kind = MB_RAW_NONE;
