@@ -149,6 +149,35 @@ static void ask_claim(struct mb_source *source, struct redis_scope *scope)
     push_request(scope->link, REDIS_REQUEST_CLAIM, scope);
 }
 
+/* How many entries the stream has had, and has. */
+static void ask_stream(struct redis_scope *scope)
+{
+    struct redis_out *out = &scope->link->reader->out;
+
+    redis_out_array(out, 3);
+    redis_out_text(out, "XINFO");
+    redis_out_text(out, "STREAM");
+    redis_out_text(out, scope->stream);
+    push_request(scope->link, REDIS_REQUEST_STREAM, scope);
+    scope->counting_due = false;
+}
+
+/* Redis 7.0 leaves what was trimmed unread out of the group's count. */
+void redis_ask_repair(struct mb_source *source, struct redis_scope *scope)
+{
+    struct redis_out *out = &scope->link->reader->out;
+
+    redis_out_array(out, 7);
+    redis_out_text(out, "XGROUP");
+    redis_out_text(out, "SETID");
+    redis_out_text(out, scope->stream);
+    redis_out_text(out, source->group);
+    redis_out_id(out, scope->given.hi, scope->given.lo);
+    redis_out_text(out, "ENTRIESREAD");
+    redis_out_number(out, (uint64_t)scope->read_base);
+    push_request(scope->link, REDIS_REQUEST_REPAIR, scope);
+}
+
 static void ask_new(struct mb_source *source, struct redis_link *link, size_t streams)
 {
     struct redis_out *out = &link->reader->out;
@@ -176,6 +205,8 @@ static bool ask_old(struct mb_source *source, struct redis_link *link)
             ask_seek(source, scope);
         else if (scope->phase == REDIS_PHASE_HISTORY)
             ask_history(source, scope);
+        else if (scope->phase == REDIS_PHASE_LIVE && scope->counting_due)
+            ask_stream(scope);
         else if (scope->phase == REDIS_PHASE_LIVE && scope->claiming)
             ask_claim(source, scope);
         else
@@ -207,7 +238,7 @@ enum mb_status redis_pull_ask(struct mb_source *source, struct redis_link *link,
             continue;
         streams += scope->phase == REDIS_PHASE_LIVE;
         old = old || scope->phase == REDIS_PHASE_SEEK || scope->phase == REDIS_PHASE_HISTORY ||
-              scope->claiming;
+              scope->claiming || scope->counting_due;
     }
     if (!source->paused && link->requests_count == 0) {
         if (!ask_old(source, link) && streams > 0)

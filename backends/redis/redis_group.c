@@ -100,8 +100,96 @@ static const redisReply *group_of(const redisReply *groups, const char *name)
     return NULL;
 }
 
-/* More entries are gone from the stream than the group has read (Redis 7 counts both). It is known
- * once: the group's count is set right when it reads on. */
+static const redisReply *field_of(const redisReply *list, const char *name)
+{
+    for (size_t i = 0; list->type == REDIS_REPLY_ARRAY && i + 1 < list->elements; i += 2) {
+        if (list->element[i]->type == REDIS_REPLY_STRING &&
+            strcmp(list->element[i]->str, name) == 0)
+            return list->element[i + 1];
+    }
+    return NULL;
+}
+
+static struct mb_position id_of(const redisReply *reply)
+{
+    struct mb_position position = {0};
+
+    if (reply != NULL && reply->type == REDIS_REPLY_STRING)
+        redis_id_parse(text_of(reply), &position);
+    return position;
+}
+
+static bool is_behind(struct mb_position a, struct mb_position b)
+{
+    return a.hi < b.hi || (a.hi == b.hi && a.lo < b.lo);
+}
+
+/* What the group counts as read, or what follows from where it stands; -1: not known. */
+static long long read_of(const redisReply *info, const redisReply *group, long long added,
+                         long long removed)
+{
+    struct mb_position last = id_of(field_of(group, "last-delivered-id"));
+    struct mb_position end = id_of(field_of(info, "last-generated-id"));
+    long long read = number_of(group, "entries-read");
+
+    if (read >= 0)
+        return read;
+    if (last.hi == 0 && last.lo == 0)
+        return removed; /* a new group does not miss what was gone before it */
+    return last.hi == end.hi && last.lo == end.lo ? added : -1;
+}
+
+/* Redis 7.0 leaves what was trimmed unread out of the group's count for ever, and it would be found
+ * again and again. */
+static enum mb_status repair(struct mb_source *source, struct redis_scope *scope,
+                             struct redis_client *client, const redisReply *group,
+                             int64_t deadline_ms, struct mb_error *err)
+{
+    const redisReply *last = field_of(group, "last-delivered-id");
+    char count[REDIS_NUMBER_MAX];
+    const struct mb_slice arguments[] = {
+        MB_SLICE_LITERAL("XGROUP"),
+        MB_SLICE_LITERAL("SETID"),
+        mb_slice_text(scope->stream),
+        mb_slice_text(source->group),
+        last != NULL ? text_of(last) : MB_SLICE_LITERAL("0"),
+        MB_SLICE_LITERAL("ENTRIESREAD"),
+        {count, redis_number_write(count, (uint64_t)scope->read_base)},
+    };
+    redisReply *reply;
+    enum mb_status status = redis_call(client, deadline_ms, 7, arguments, &reply, err);
+
+    redis_reply_free(reply);
+    return status;
+}
+
+/* More entries are gone from the front of the stream than the group has read (Redis 7 counts both).
+ */
+static enum mb_status compare(struct mb_source *source, struct redis_scope *scope,
+                              struct redis_client *client, const redisReply *info,
+                              const redisReply *group, int64_t deadline_ms, struct mb_error *err)
+{
+    const redisReply *first = field_of(info, "first-entry");
+    long long added = number_of(info, "entries-added");
+    long long removed = added - number_of(info, "length");
+    struct mb_position next =
+        first != NULL && first->type == REDIS_REPLY_ARRAY && first->elements > 0
+            ? id_of(first->element[0])
+            : id_of(field_of(info, "last-generated-id"));
+
+    scope->given = id_of(field_of(group, "last-delivered-id"));
+    scope->read_base = added >= 0 ? read_of(info, group, added, removed) : -1;
+    if (scope->read_base < 0 || removed <= scope->read_base)
+        return MB_OK;
+    if (!is_behind(scope->given, next)) {
+        scope->read_base = -1; /* an old miscount: there is no gap in front of the group */
+        return MB_OK;
+    }
+    scope->lost += (uint64_t)(removed - scope->read_base);
+    scope->read_base = removed;
+    return repair(source, scope, client, group, deadline_ms, err);
+}
+
 static enum mb_status find_loss(struct mb_source *source, struct redis_scope *scope,
                                 struct redis_client *client, int64_t deadline_ms,
                                 struct mb_error *err)
@@ -113,17 +201,12 @@ static enum mb_status find_loss(struct mb_source *source, struct redis_scope *sc
     const redisReply *group;
     enum mb_status status = redis_call(client, deadline_ms, 3, arguments, &info, err);
 
+    scope->read_base = -1;
     arguments[1] = MB_SLICE_LITERAL("GROUPS");
     if (status == MB_OK)
         status = redis_call(client, deadline_ms, 3, arguments, &groups, err);
-    if (status == MB_OK && (group = group_of(groups, source->group)) != NULL) {
-        long long added = number_of(info, "entries-added");
-        long long length = number_of(info, "length");
-        long long read = number_of(group, "entries-read");
-
-        if (added >= 0 && length >= 0 && read > 0 && added - length > read)
-            scope->lost += (uint64_t)(added - length - read);
-    }
+    if (status == MB_OK && (group = group_of(groups, source->group)) != NULL)
+        status = compare(source, scope, client, info, group, deadline_ms, err);
     redis_reply_free(info);
     redis_reply_free(groups);
     return status;

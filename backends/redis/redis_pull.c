@@ -33,8 +33,8 @@ static enum step malformed(struct redis_link *link, struct mb_error *err)
 static enum step refused(struct redis_link *link, const struct redis_token *token,
                          struct mb_error *err)
 {
-    static const char *const names[] = {"XGROUP SETID", "XPENDING", "XREADGROUP", "XAUTOCLAIM",
-                                        "XREADGROUP"};
+    static const char *const names[] = {"XGROUP SETID", "XPENDING",     "XREADGROUP", "XAUTOCLAIM",
+                                        "XINFO STREAM", "XGROUP SETID", "XREADGROUP"};
     const struct redis_request *request = request_of(link);
     char what[REDIS_NAME_MAX];
 
@@ -85,6 +85,94 @@ static enum step take_counts(struct mb_source *source, struct redis_link *link,
     }
     *cursor = end;
     pop_request(link);
+    return STEP_DONE;
+}
+
+struct stream_counts {
+    int64_t length;
+    int64_t added;
+    struct mb_position first; /* none: the stream is empty */
+    struct mb_position last;  /* that there ever was */
+};
+
+/* One of XINFO STREAM's pairs: a name and a value of whatever kind. */
+static void take_info(struct redis_cursor *cursor, struct stream_counts *counts)
+{
+    enum redis_token_kind kind;
+    struct redis_token name;
+    struct redis_token token;
+    struct redis_cursor value;
+
+    redis_token_next(cursor, &name);
+    value = *cursor;
+    redis_reply_skip(cursor, &kind);
+    kind = redis_token_next(&value, &token);
+    if (kind == REDIS_TOKEN_INTEGER && mb_slice_equal(name.text, MB_SLICE_LITERAL("length")))
+        counts->length = token.number;
+    else if (kind == REDIS_TOKEN_INTEGER &&
+             mb_slice_equal(name.text, MB_SLICE_LITERAL("entries-added")))
+        counts->added = token.number;
+    else if (kind == REDIS_TOKEN_BULK &&
+             mb_slice_equal(name.text, MB_SLICE_LITERAL("last-generated-id")))
+        redis_id_parse(token.text, &counts->last);
+    else if (kind == REDIS_TOKEN_ARRAY &&
+             mb_slice_equal(name.text, MB_SLICE_LITERAL("first-entry")) &&
+             redis_token_next(&value, &token) == REDIS_TOKEN_BULK)
+        redis_id_parse(token.text, &counts->first);
+}
+
+static bool is_behind(struct mb_position a, struct mb_position b)
+{
+    return a.hi < b.hi || (a.hi == b.hi && a.lo < b.lo);
+}
+
+/* All requests before this one are answered in full, so what we were given is all that the group
+ * has read. What it will not read any more and never has read was trimmed unread. That can be said
+ * where the group stands at either end of what is there. */
+static void compare_counts(struct mb_source *source, struct redis_scope *scope,
+                           const struct stream_counts *counts)
+{
+    int64_t read = scope->read_base + (int64_t)scope->read_since;
+    int64_t past;
+
+    if (counts->added < 0 || counts->length < 0 || scope->read_base < 0)
+        return;
+    if (!is_behind(scope->given, counts->last))
+        past = counts->added;
+    else if (counts->first.kind == MB_POSITION_NONE || is_behind(scope->given, counts->first))
+        past = counts->added - counts->length;
+    else
+        return;
+    if (past <= read)
+        return;
+    scope->lost += (uint64_t)(past - read);
+    scope->read_base = past;
+    scope->read_since = 0;
+    redis_ask_repair(source, scope);
+}
+
+/* The whole reply of XINFO STREAM. */
+static enum step take_stream(struct mb_source *source, struct redis_link *link,
+                             struct redis_cursor *cursor, struct mb_error *err)
+{
+    struct redis_scope *scope = request_of(link)->scope;
+    struct stream_counts counts = {.length = -1, .added = -1};
+    struct redis_cursor end = *cursor;
+    enum redis_token_kind kind;
+    struct redis_token token;
+
+    if (!redis_reply_skip(&end, &kind)) {
+        cursor->need = end.need;
+        return kind == REDIS_TOKEN_BAD ? malformed(link, err) : STEP_NEED;
+    }
+    /* Without the right to ask nothing is compared. */
+    if (redis_token_next(cursor, &token) == REDIS_TOKEN_ARRAY) {
+        for (int64_t pairs = token.number / 2; pairs > 0; pairs--)
+            take_info(cursor, &counts);
+    }
+    *cursor = end;
+    pop_request(link);
+    compare_counts(source, scope, &counts);
     return STEP_DONE;
 }
 
@@ -224,7 +312,7 @@ static enum step take_entry(struct mb_source *source, struct redis_link *link,
     struct redis_cursor fields;
     enum redis_token_kind kind;
     struct redis_token token;
-    struct mb_position position;
+    struct mb_position position = {0};
     enum step step = STEP_DONE;
 
     if (!redis_reply_skip(&end, &kind)) {
@@ -257,6 +345,10 @@ static enum step take_entry(struct mb_source *source, struct redis_link *link,
 out:
     *cursor = end;
     link->entries_left--;
+    if (request->kind == REDIS_REQUEST_NEW) {
+        link->scope->read_since++;
+        link->scope->given = position;
+    }
     return step;
 }
 
@@ -289,8 +381,15 @@ static enum step take_start(struct redis_link *link, struct redis_cursor *cursor
     case REDIS_TOKEN_NONE:
         return STEP_NEED;
     case REDIS_TOKEN_ERROR:
-        return refused(link, &token, err);
+        if (request->kind != REDIS_REQUEST_REPAIR)
+            return refused(link, &token, err);
+        pop_request(link);
+        return STEP_DONE;
     case REDIS_TOKEN_STATUS:
+        if (request->kind == REDIS_REQUEST_REPAIR) {
+            pop_request(link);
+            return STEP_DONE;
+        }
         if (request->kind != REDIS_REQUEST_SETID)
             return malformed(link, err);
         request->scope->phase = REDIS_PHASE_LIVE;
@@ -383,6 +482,8 @@ static enum step take_step(struct mb_source *source, struct redis_link *link,
     case REDIS_STAGE_START:
         if (request_of(link)->kind == REDIS_REQUEST_COUNTS)
             return take_counts(source, link, cursor, err);
+        if (request_of(link)->kind == REDIS_REQUEST_STREAM)
+            return take_stream(source, link, cursor, err);
         return take_start(link, cursor, err);
     case REDIS_STAGE_STREAM:
     case REDIS_STAGE_CURSOR:

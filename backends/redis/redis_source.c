@@ -9,12 +9,13 @@
 #include <sys/epoll.h>
 #include <unistd.h>
 
-#define CLOSE_WAIT_MS   3000u
-#define FLIGHTS_MIN     64u
-#define FLIGHTS_MAX     (1u << 20)
-#define ACK_SIZE_MAX    64u
-#define DELIVERED_MAX   1000u
-#define LEASE_MARGIN_MS 500
+#define CLOSE_WAIT_MS     3000u
+#define FLIGHTS_MIN       64u
+#define FLIGHTS_MAX       (1u << 20)
+#define ACK_SIZE_MAX      64u
+#define DELIVERED_MAX     1000u
+#define LEASE_MARGIN_MS   500
+#define COUNTING_EVERY_MS 5000
 
 static uint64_t source_traits(const void *endpoint, const void *options)
 {
@@ -293,6 +294,8 @@ static enum mb_status source_start(struct mb_source *source, const struct mb_sco
                                starts[i].position.kind == MB_POSITION_NONE
                            ? REDIS_PHASE_HISTORY
                            : REDIS_PHASE_SEEK;
+        if (scope->phase == REDIS_PHASE_SEEK)
+            scope->read_base = -1;
         scope->link->more = true;
     }
     return MB_OK;
@@ -373,6 +376,16 @@ static void claim_timer(struct mb_source *source, int64_t now_ms)
     }
 }
 
+/* With a lease nobody else reads for the group, and its count has to be ours. */
+static void counting_timer(struct mb_source *source, int64_t now_ms)
+{
+    if (!source->ordered || now_ms < source->counting_at_ms)
+        return;
+    source->counting_at_ms = now_ms + COUNTING_EVERY_MS;
+    for (uint32_t i = 0; i < source->scopes_count; i++)
+        source->scopes[i].counting_due = source->scopes[i].phase == REDIS_PHASE_LIVE;
+}
+
 static enum mb_status service_reader(struct mb_source *source, struct redis_link *link,
                                      int64_t now_ms, struct mb_error *err)
 {
@@ -404,6 +417,7 @@ static enum mb_status source_service(struct mb_source *source, struct mb_error *
                             source->links[0].commands->name, source->group);
     redis_commands_timers(source, now_ms);
     claim_timer(source, now_ms);
+    counting_timer(source, now_ms);
     for (uint32_t i = 0; i < source->links_count; i++) {
         enum mb_status status = redis_commands_service(source, &source->links[i], now_ms, err);
 

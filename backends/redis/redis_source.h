@@ -30,6 +30,12 @@ struct redis_scope {
     bool claiming;            /* a pass is under way */
     bool claimed;             /* the first pass is through */
     uint64_t lost;            /* found gone, and not told yet */
+    /* Entries that the group has read when base was set; -1: not known. Those that were trimmed
+     * unread count as read once they have been told. */
+    int64_t read_base;
+    uint64_t read_since;      /* and we were given since then */
+    struct mb_position given; /* the last one that the group gave out */
+    bool counting_due;        /* the stream's counts are to be looked at */
     bool has_lease;
     struct redis_lease lease;
     int64_t renewed_ms; /* when the last successful renewal was sent */
@@ -42,6 +48,8 @@ enum redis_request_kind {
     REDIS_REQUEST_COUNTS,
     REDIS_REQUEST_HISTORY,
     REDIS_REQUEST_CLAIM,
+    REDIS_REQUEST_STREAM, /* what the stream counts */
+    REDIS_REQUEST_REPAIR, /* of the group's count; refused, it stays as it is */
     REDIS_REQUEST_NEW
 };
 
@@ -140,6 +148,7 @@ struct mb_source {
     uint64_t entry_size; /* of late, on average */
     int64_t claim_at_ms;
     int64_t refresh_at_ms;
+    int64_t counting_at_ms;
 };
 
 /* The reader (redis_ask.c, redis_pull.c). */
@@ -147,6 +156,8 @@ struct mb_source {
 /* Asks for more where nothing, or not enough, is under way, and writes. */
 enum mb_status redis_pull_ask(struct mb_source *source, struct redis_link *link,
                               struct mb_error *err);
+/* Sets the group's count right, between two requests. */
+void redis_ask_repair(struct mb_source *source, struct redis_scope *scope);
 /* Hands out what has come. */
 enum mb_status redis_pull_link(struct mb_source *source, struct redis_link *link,
                                struct mb_batch *batch, struct mb_error *err);
