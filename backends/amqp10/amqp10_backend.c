@@ -93,9 +93,10 @@ static const struct mb_option source_rows[] = {
             "4), /queue/NAME (RabbitMQ 3)."},
     {.name = "addresses",
      .type = MB_OPTION_LIST,
-     .flags = MB_OPTION_NAMES_STREAM,
+     .flags = MB_OPTION_NAMES_STREAM | MB_OPTION_MAY_BE_PATTERN,
      ROW(amqp10_source_options, addresses),
-     .doc = "Several addresses, over one connection, each with its own link and order."},
+     .doc = "Several addresses, over one connection, each with its own link and order; on Artemis "
+            "patterns of its queues too."},
     {.name = "capabilities",
      .type = MB_OPTION_LIST,
      .default_text = "queue",
@@ -298,11 +299,22 @@ static void validate(const void *endpoint, enum mb_role role, const void *option
         validate_sink(options, &reporter);
 }
 
-static const char *source_address(const struct amqp10_source_options *source, size_t index)
+/* As the core tells one from a name. */
+static bool is_pattern(const char *text)
+{
+    return text[0] == '^' || strpbrk(text, "*?[") != NULL;
+}
+
+static const char *source_address(const struct amqp10_source_options *source,
+                                  const struct mb_open_params *params, size_t index)
 {
     if (source->address != NULL)
         return index == 0 ? source->address : NULL;
-    return index < source->addresses.count ? source->addresses.items[index] : NULL;
+    if (params != NULL && params->streams != NULL)
+        return index < params->streams->count ? params->streams->items[index] : NULL;
+    if (index >= source->addresses.count || is_pattern(source->addresses.items[index]))
+        return NULL;
+    return source->addresses.items[index];
 }
 
 static const char *sink_address(const struct amqp10_sink_options *sink,
@@ -326,7 +338,7 @@ static enum mb_status stream(const void *endpoint, enum mb_role role, const void
     ret_record->kind = MB_STREAM_ADDRESS;
     ret_record->depth_messages = -1;
     ret_record->size_max_bytes = -1;
-    ret_record->name = role == MB_ROLE_SOURCE ? source_address(options, index)
+    ret_record->name = role == MB_ROLE_SOURCE ? source_address(options, params, index)
                                               : sink_address(options, params, index);
     return ret_record->name != NULL ? MB_OK : MB_NOT_FOUND;
 }

@@ -250,6 +250,43 @@ static enum mb_status describer_ensure(struct mb_describer *describer,
     return look(describer, record->name, true, true, &unused, err);
 }
 
+struct listing {
+    void (*each)(void *context, const char *name, bool internal);
+    void *context;
+};
+
+/* Temporary queues are named by a UUID alone, and belong to one connection. */
+static bool is_uuid(const char *name)
+{
+    return strlen(name) == 36 && name[8] == '-' && name[13] == '-' && name[18] == '-' &&
+           name[23] == '-' && strspn(name, "0123456789abcdef-") == 36;
+}
+
+static void list_one(void *context, const char *name)
+{
+    const struct listing *listing = context;
+    bool internal = name[0] == '$' || strncmp(name, "activemq.", 9) == 0 ||
+                    strncmp(name, "mbridge.active", 14) == 0 || strcmp(name, "DLQ") == 0 ||
+                    strcmp(name, "ExpiryQueue") == 0 || is_uuid(name);
+
+    listing->each(listing->context, name, internal);
+}
+
+static enum mb_status describer_list(struct mb_describer *describer,
+                                     void (*each)(void *context, const char *name, bool internal),
+                                     void *context, struct mb_error *err)
+{
+    struct listing listing = {each, context};
+
+    if (describer->client->product != AMQP10_PRODUCT_ARTEMIS)
+        return mb_error_set(err, MB_UNSUPPORTED, MB_CAUSE_DESTINATION, "list",
+                            "%s: this broker cannot be asked for its addresses over AMQP 1.0: "
+                            "name them",
+                            describer->client->name);
+    return amqp10_artemis_list(&describer->management, deadline_of(describer), list_one, &listing,
+                               err);
+}
+
 const struct mb_describe_ops amqp10_describe_ops = {
     .struct_size = sizeof(struct mb_describe_ops),
     .open = describer_open,
@@ -257,5 +294,6 @@ const struct mb_describe_ops amqp10_describe_ops = {
     .describe = describer_describe,
     .clear = describer_clear,
     .ensure = describer_ensure,
+    .list = describer_list,
     .close = describer_close,
 };

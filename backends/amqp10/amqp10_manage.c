@@ -340,52 +340,119 @@ static bool answer_says(pn_message_t *answer, const char *name)
     return value;
 }
 
-enum mb_status amqp10_artemis_look(struct amqp10_management *management, const char *kind,
-                                   const char *name, const char *attribute, int64_t deadline_ms,
-                                   int64_t *ret_number, struct mb_error *err)
+/* One question: words are the property that says what is asked, and its value. The answer is JSON
+ * text, in *ret_json as long as answer lives. */
+static enum mb_status ask_artemis(struct amqp10_management *management, const char *resource,
+                                  const char *const *words, const char *arguments,
+                                  int64_t deadline_ms, pn_message_t *answer,
+                                  struct mb_slice *ret_json, struct mb_error *err)
 {
     pn_message_t *request = pn_message();
-    pn_message_t *answer = pn_message();
     enum mb_status status;
     pn_data_t *data;
-    char resource[AMQP10_NAME_MAX];
-    char text[64] = "";
 
-    *ret_number = -1;
-    snprintf(resource, sizeof resource, "%s.%s", kind, name);
     if (request == NULL || answer == NULL) {
-        status = mb_error_set(err, MB_NO_MEMORY, MB_CAUSE_CONNECTION, "memory", "out of memory");
-        goto out;
+        pn_message_free(request);
+        return mb_error_set(err, MB_NO_MEMORY, MB_CAUSE_CONNECTION, "memory", "out of memory");
     }
     data = pn_message_properties(request);
     pn_data_put_map(data);
     pn_data_enter(data);
     put_text(data, "_AMQ_ResourceName");
     put_text(data, resource);
-    put_text(data, "_AMQ_Attribute");
-    put_text(data, attribute);
+    put_text(data, words[0]);
+    put_text(data, words[1]);
     pn_data_exit(data);
-    put_text(pn_message_body(request), "[]");
+    put_text(pn_message_body(request), arguments);
     status = ask(management, "activemq.management", deadline_ms, request, answer, err);
+    pn_message_free(request);
     if (status != MB_OK)
-        goto out;
-    if (!answer_says(answer, "_AMQ_OperationSucceeded")) {
-        status =
-            mb_error_set(err, MB_NOT_FOUND, MB_CAUSE_DESTINATION, "missing",
-                         "%s: there is no %s \"%.200s\"", management->client->name, kind, name);
-        goto out;
-    }
+        return status;
+    if (!answer_says(answer, "_AMQ_OperationSucceeded"))
+        return mb_error_set(err, MB_NOT_FOUND, MB_CAUSE_DESTINATION, "missing",
+                            "%s: there is no %.200s", management->client->name, resource);
     data = pn_message_body(answer);
     pn_data_rewind(data);
+    *ret_json = MB_SLICE_LITERAL("[]");
     if (pn_data_next(data) && pn_data_type(data) == PN_STRING) {
         pn_bytes_t bytes = pn_data_get_bytes(data);
 
-        snprintf(text, sizeof text, "%.*s", (int)bytes.size, bytes.start);
+        *ret_json = (struct mb_slice){bytes.start, bytes.size};
+    }
+    return MB_OK;
+}
+
+enum mb_status amqp10_artemis_look(struct amqp10_management *management, const char *kind,
+                                   const char *name, const char *attribute, int64_t deadline_ms,
+                                   int64_t *ret_number, struct mb_error *err)
+{
+    const char *const words[] = {"_AMQ_Attribute", attribute};
+    pn_message_t *answer = pn_message();
+    char resource[AMQP10_NAME_MAX];
+    char text[32];
+    struct mb_slice json;
+    enum mb_status status;
+
+    *ret_number = -1;
+    snprintf(resource, sizeof resource, "%s.%s", kind, name);
+    status = ask_artemis(management, resource, words, "[]", deadline_ms, answer, &json, err);
+    if (status == MB_OK && json.size < sizeof text) {
+        memcpy(text, json.data, json.size);
+        text[json.size] = '\0';
         if (text[0] == '[' && text[1] >= '0' && text[1] <= '9')
             *ret_number = strtoll(text + 1, NULL, 10);
     }
-out:
-    pn_message_free(request);
+    pn_message_free(answer);
+    return status;
+}
+
+/* A JSON string from behind its first quote into name; what does not fit is cut off. Returns what
+ * follows it. Escapes beyond ASCII are not undone: Artemis writes UTF-8 as it is. */
+static const char *take_string(const char *at, const char *end, char *name, size_t size)
+{
+    size_t length = 0;
+
+    for (; at < end && *at != '"'; at++) {
+        char byte = *at;
+
+        if (byte == '\\' && at + 1 < end) {
+            byte = *++at;
+            if (byte == 'u' && end - at > 4) {
+                char code[5] = {at[1], at[2], at[3], at[4], '\0'};
+
+                byte = (char)(strtoul(code, NULL, 16) & 0x7f);
+                at += 4;
+            }
+        }
+        if (length + 1 < size)
+            name[length++] = byte;
+    }
+    name[length] = '\0';
+    return at < end ? at + 1 : end;
+}
+
+enum mb_status amqp10_artemis_list(struct amqp10_management *management, int64_t deadline_ms,
+                                   void (*each)(void *context, const char *name), void *context,
+                                   struct mb_error *err)
+{
+    static const char *const words[] = {"_AMQ_OperationName", "getQueueNames"};
+    pn_message_t *answer = pn_message();
+    struct mb_slice json;
+    enum mb_status status =
+        ask_artemis(management, "broker", words, "[\"ANYCAST\"]", deadline_ms, answer, &json, err);
+
+    if (status == MB_OK) {
+        const char *at = json.data;
+        const char *end = at + json.size;
+        char name[AMQP10_NAME_MAX];
+
+        while (at < end) {
+            if (*at++ != '"')
+                continue;
+            at = take_string(at, end, name, sizeof name);
+            each(context, name);
+        }
+    }
     pn_message_free(answer);
     return status;
 }

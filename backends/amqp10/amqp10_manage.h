@@ -43,5 +43,9 @@ enum mb_status amqp10_rabbit_delete(struct amqp10_management *management, const 
 enum mb_status amqp10_artemis_look(struct amqp10_management *management, const char *kind,
                                    const char *name, const char *attribute, int64_t deadline_ms,
                                    int64_t *ret_number, struct mb_error *err);
+/* Artemis: the names of all queues that are taken from. */
+enum mb_status amqp10_artemis_list(struct amqp10_management *management, int64_t deadline_ms,
+                                   void (*each)(void *context, const char *name), void *context,
+                                   struct mb_error *err);
 
 #endif

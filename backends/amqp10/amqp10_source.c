@@ -62,14 +62,17 @@ static uint64_t source_traits(const void *endpoint, const void *options)
 }
 
 /* The addresses to read, at most AMQP10_ADDRESSES_MAX (more are refused by validate). */
-static size_t addresses_of(const struct amqp10_source_options *options, const char *addresses[])
+static size_t addresses_of(const struct mb_open_params *params,
+                           const struct amqp10_source_options *options, const char *addresses[])
 {
+    const struct mb_strings *names =
+        params->streams != NULL ? params->streams : &options->addresses;
     size_t count = 0;
 
     if (options->address != NULL)
         addresses[count++] = options->address;
-    for (size_t i = 0; i < options->addresses.count && count < AMQP10_ADDRESSES_MAX; i++)
-        addresses[count++] = options->addresses.items[i];
+    for (size_t i = 0; i < names->count && count < AMQP10_ADDRESSES_MAX; i++)
+        addresses[count++] = names->items[i];
     return count;
 }
 
@@ -178,7 +181,7 @@ static enum mb_status source_open(const struct mb_open_params *params,
     const struct amqp10_endpoint *endpoint = params->endpoint;
     const struct amqp10_source_options *options = params->options;
     const char *addresses[AMQP10_ADDRESSES_MAX];
-    size_t count = addresses_of(options, addresses);
+    size_t count = addresses_of(params, options, addresses);
     uint64_t credit = (uint64_t)options->credit;
     struct mb_source *source;
     enum mb_status status;
