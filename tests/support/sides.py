@@ -142,7 +142,14 @@ class Amqp10Side:
         return {"address": place["address"], "persistent": False, "trust_user_id": True}
 
     def refuses(self, message):
-        """RabbitMQ 4.0 ends the session for these values of annotations."""
+        """RabbitMQ 4.0 ends the session for these values of annotations; Classic casts properties
+        of JMS's own names, and the names in a map that is the body, to text."""
+        if self.name == "classic":
+            names = [name for kind, value in message["body"] if kind == "value"
+                     and value[0] == "map" for name, _ in value[1]]
+            return any(name[0] != "string" for name in names) or any(
+                "JMS" in str(name) and value[0] != "string"
+                for name, value in message.get("application-properties", []))
         return self.name == "rabbitmq4" and any(
             value[0] in ("null", "described") or value[0].startswith("decimal")
             or value[0] in ("float", "double") and value[1][:3] in ("7f8", "7fc", "7ff")
