@@ -102,6 +102,12 @@ def take_all_rabbit(uri, queue, number, seconds):
             assert time.monotonic() < end, f"{len(taken)} of {number} messages in {queue}"
 
 
+def _has_other_names(value):
+    """Whether a map has names that are no strings."""
+    return value[0] == "map" and any(name[0] != "string" or _has_other_names(item)
+                                     for name, item in value[1])
+
+
 class Amqp10Side:
     """AMQP 1.0 on one of the brokers that speak it; `shapes` has their addresses."""
 
@@ -143,11 +149,11 @@ class Amqp10Side:
 
     def refuses(self, message):
         """RabbitMQ 4.0 ends the session for these values of annotations; Classic casts properties
-        of JMS's own names, and the names in a map that is the body, to text."""
+        of JMS's own names, and the names in maps, to text."""
         if self.name == "classic":
-            names = [name for kind, value in message["body"] if kind == "value"
-                     and value[0] == "map" for name, _ in value[1]]
-            return any(name[0] != "string" for name in names) or any(
+            values = [value for kind, value in message["body"] if kind == "value"]
+            values += [value for _, value in message.get("message-annotations", [])]
+            return any(map(_has_other_names, values)) or any(
                 "JMS" in str(name) and value[0] != "string"
                 for name, value in message.get("application-properties", []))
         return self.name == "rabbitmq4" and any(
