@@ -55,6 +55,28 @@ static bool start(struct mb_sink *sink, struct sender *sender, const char *addre
     return true;
 }
 
+/* RabbitMQ 3 accepts what no queue takes, and drops it; that a queue is missing it tells receivers
+ * only. */
+static enum mb_status look_for_queue(struct mb_sink *sink, const char *address, const char *what,
+                                     int64_t deadline_ms, struct mb_error *err)
+{
+    struct amqp10_client *client = sink->client;
+    struct amqp10_link_spec spec = {.address = address};
+    pn_session_t *session;
+    pn_link_t *link;
+    enum mb_status status;
+
+    if (client->product != AMQP10_PRODUCT_RABBIT_3 || strncmp(address, "/amq/queue/", 11) != 0)
+        return MB_OK;
+    session = amqp10_client_session(client, SESSION_CAPACITY);
+    link = session != NULL ? amqp10_link_attach(client, session, &spec) : NULL;
+    if (link == NULL)
+        return mb_error_set(err, MB_NO_MEMORY, MB_CAUSE_CONNECTION, "memory", "out of memory");
+    status = amqp10_link_await(client, link, what, deadline_ms, err);
+    pn_link_close(link);
+    return status;
+}
+
 enum mb_status amqp10_senders_open_fixed(struct mb_sink *sink, const char *address,
                                          int64_t deadline_ms, struct mb_error *err)
 {
@@ -63,6 +85,9 @@ enum mb_status amqp10_senders_open_fixed(struct mb_sink *sink, const char *addre
     enum mb_status status;
 
     snprintf(what, sizeof what, "address \"%.120s\"", address);
+    status = look_for_queue(sink, address, what, deadline_ms, err);
+    if (status != MB_OK)
+        return status;
     if (!start(sink, sender, address))
         return amqp10_client_gone(sink->client, err);
     status = amqp10_link_await(sink->client, sender->link, what, deadline_ms, err);

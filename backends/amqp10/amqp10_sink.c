@@ -56,6 +56,17 @@ static enum mb_status open_at(struct mb_sink *sink, const struct mb_open_params 
                                      deadline_ms, err);
 }
 
+static void warn_of_rabbit(const struct amqp10_client *client)
+{
+    char text[512];
+
+    snprintf(text, sizeof text,
+             "%s: RabbitMQ 3 accepts over AMQP 1.0 what no queue takes, and drops it: a queue that "
+             "is deleted under way loses messages. The backend amqp091 is told of them.",
+             client->name);
+    client->host->log(client->host->context, MB_LOG_WARN, text);
+}
+
 static enum mb_status sink_open(const struct mb_open_params *params, struct mb_sink **ret_sink,
                                 struct mb_error *err)
 {
@@ -95,6 +106,8 @@ static enum mb_status sink_open(const struct mb_open_params *params, struct mb_s
         sink_close(sink);
         return status;
     }
+    if (sink->client->product == AMQP10_PRODUCT_RABBIT_3)
+        warn_of_rabbit(sink->client);
     *ret_sink = sink;
     return MB_OK;
 }
