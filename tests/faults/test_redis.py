@@ -329,7 +329,7 @@ def test_full_memory_blocks_and_mends(tmp_path, redis, fresh, ending):
         bridge = _relay(small, fresh, tmp_path, ending, source_broker=redis)
         redis.call("XADD", bridge.source, "*", "body", 1)
         until(lambda: _length(small, bridge.sink) == 1, 20, "one arrives", detail=bridge.run.tail)
-        small.call("CONFIG", "SET", "maxmemory", "1mb")
+        small.call("CONFIG", "SET", "maxmemory", "1")
         for number in range(100):
             redis.call("XADD", bridge.source, "*", "body", number)
         bridge.run.wait_logged("OOM")
