@@ -6,7 +6,7 @@
  *   kafka_properties.c  options → configuration of librdkafka
  *   kafka_client.c      one client: its events, errors, log, health
  *   kafka_connect.c     waiting until it is connected and logged in, and why it is not
- *   kafka_instance.c    slots: stable names for static membership
+ *   kafka_instance.c    stable names for static membership
  *   kafka_source.c      the consumer's operations
  *   kafka_subscription.c  its topics, and how many partitions they have
  *   kafka_scope.c       its partitions, by number and name
@@ -27,6 +27,7 @@
 #include <mbridge/backend.h>
 
 #include "kit/carry.h"
+#include "kit/slot.h"
 #include "kit/text.h"
 #include "kit/tls.h"
 
@@ -203,27 +204,18 @@ void kafka_events_serve(struct kafka_client *client, int timeout_ms);
 rd_kafka_event_t *kafka_answer_wait(struct kafka_client *client, rd_kafka_queue_t *queue,
                                     uint32_t timeout_ms);
 
-/* ---- slots ---- */
+/* ---- names of members ---- */
 
 #define KAFKA_SLOTS_MAX     64
 #define KAFKA_INSTANCE_SIZE 256
 
-/*
- * A slot is a small number that no other live member on this host has, for the same brokers and
- * group. It is an abstract Unix socket: the kernel frees it when the process ends, however it ends,
- * and the next process gets the same number, and with it the same partitions.
- */
-struct kafka_slot {
-    int fd; /* -1: none is held */
-    unsigned number;
-};
+/* The lowest slot that no other live member on this host has, for the same brokers and group: the
+ * next process gets the same number, and with it the same partitions. Fails as mb_slot_take. */
+enum mb_status kafka_instance_take(const char *brokers, const char *group,
+                                   struct mb_slot *ret_slot);
 
-/* MB_AGAIN: all are taken. */
-enum mb_status kafka_slot_take(const char *brokers, const char *group, struct kafka_slot *ret_slot);
-void kafka_slot_release(struct kafka_slot *slot);
-
-/* "mbridge-<host>-<group>-<slot>" */
-void kafka_slot_instance(const struct kafka_slot *slot, const char *group, char *instance,
+/* "mbridge-<host>-<slot>-<group>", of the characters that Kafka allows. */
+void kafka_instance_name(const struct mb_slot *slot, const char *group, char *instance,
                          size_t size);
 
 /* ---- records ---- */
@@ -352,7 +344,7 @@ struct mb_source {
     enum kafka_renewal renewal;
     char *foreign; /* a topic of that assignment that is not subscribed to; NULL: none */
     char *group;
-    struct kafka_slot slot;
+    struct mb_slot slot;
     rd_kafka_queue_t *records; /* records and rebalances */
     bool closing;
     bool paused;

@@ -53,9 +53,10 @@ static enum mb_status take_instance(struct mb_source *source, const struct mb_op
         source->is_static = true;
         return kafka_property_set(conf, "group.instance.id", name, err);
     }
-    if (kafka_slot_take(source->client.endpoint->brokers, source->group, &source->slot) != MB_OK)
+    if (kafka_instance_take(source->client.endpoint->brokers, source->group, &source->slot) !=
+        MB_OK)
         return MB_OK; /* more members than slots: this one is dynamic */
-    kafka_slot_instance(&source->slot, source->group, name, sizeof name);
+    kafka_instance_name(&source->slot, source->group, name, sizeof name);
     source->is_static = true;
     return kafka_property_set(conf, "group.instance.id", name, err);
 }
@@ -213,7 +214,7 @@ static void source_close(struct mb_source *source)
     /* Somebody elsewhere goes by the name of a slot whose holder was fenced: it stays taken as long
      * as this process lives, so that the next instance takes another one. */
     if (!fenced)
-        kafka_slot_release(&source->slot);
+        mb_slot_release(&source->slot);
     kafka_scopes_release(source);
     kafka_free(source->host, source->carry);
     kafka_subscription_release(source);

@@ -194,7 +194,7 @@ static enum mb_status source_open(const struct mb_open_params *params,
     source->host = params->host;
     source->options = options;
     source->ordered = params->ordered;
-    source->consumer_lock = -1;
+    source->consumer_slot.fd = -1;
     source->epoll = -1;
     source->body_field = mb_slice_text(options->body_field);
     source->scopes_count = (uint32_t)count;
@@ -443,8 +443,7 @@ static void source_close(struct mb_source *source)
         redis_client_close(source->links[i].reader);
         redis_client_close(source->links[i].commands);
     }
-    if (source->consumer_lock >= 0)
-        close(source->consumer_lock);
+    mb_slot_release(&source->consumer_slot);
     if (source->epoll >= 0)
         close(source->epoll);
     host->release(host->context, source->topology);

@@ -7,6 +7,7 @@
 #ifndef REDIS_SOURCE_H
 #define REDIS_SOURCE_H
 
+#include "kit/slot.h"
 #include "redis.h"
 
 #define REDIS_BLOCK_MS    2000
@@ -125,8 +126,8 @@ struct mb_source {
     struct mb_slice body_field;
     char group[REDIS_NAME_MAX];
     char consumer[REDIS_NAME_MAX];
-    int epoll;         /* -1: the descriptors are few enough for mb_wait */
-    int consumer_lock; /* a descriptor that holds the consumer's name; -1: none */
+    int epoll;                    /* -1: the descriptors are few enough for mb_wait */
+    struct mb_slot consumer_slot; /* makes the consumer's name one of its own */
     bool ordered;
     bool announced;
     bool paused;
