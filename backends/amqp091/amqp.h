@@ -13,7 +13,7 @@
 
 #include "amqp_map.h"
 
-#include <kit/tls.h>
+#include <kit/tls_context.h>
 #include <mbridge/backend.h>
 
 #define AMQP_FRAME_OVERHEAD 8u
@@ -228,8 +228,8 @@ struct amqp_client {
     char vhost[256];
     char username[256];
     char identity[400];
-    char tls_failure[320];
-    char server_name[256]; /* to send and verify */
+    char tls_failure[MB_TLS_FAILURE_SIZE];
+    char server_name[MB_TLS_NAME_SIZE]; /* to send and verify */
 };
 
 enum mb_status amqp_client_open(const struct mb_open_params *params,

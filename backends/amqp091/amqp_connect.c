@@ -23,10 +23,7 @@
 #include <amqp_tcp_socket.h>
 #endif
 #ifdef AMQP_WITH_TLS
-#include <arpa/inet.h>
-#include <openssl/err.h>
 #include <openssl/ssl.h>
-#include <openssl/x509v3.h>
 #endif
 
 static int64_t now_ms(const struct amqp_client *client)
@@ -109,11 +106,8 @@ static enum mb_status connect_failed(struct amqp_client *client, const struct am
     case AMQP_STATUS_SSL_HOSTNAME_VERIFY_FAILED:
     case AMQP_STATUS_SSL_PEER_VERIFY_FAILED:
     case AMQP_STATUS_SSL_CONNECTION_FAILED:
-        return mb_error_set(err, MB_DISCONNECTED, MB_CAUSE_CONNECTION, "tls", "%s: TLS failed: %s",
-                            client->name,
-                            client->tls_failure[0] != '\0'
-                                ? client->tls_failure
-                                : "the server does not speak TLS there, or ended the handshake");
+        return mb_error_set(err, MB_DISCONNECTED, MB_CAUSE_CONNECTION, "tls", "%s: %s",
+                            client->name, mb_tls_failure_text(client->tls_failure));
     default:
         number = connect_errno(client, address, deadline_ms);
         return mb_error_set(
@@ -130,91 +124,25 @@ static enum mb_status connect_failed(struct amqp_client *client, const struct am
 static void tls_info(const SSL *ssl, int where, int value)
 {
     struct amqp_client *client = SSL_CTX_get_app_data(SSL_get_SSL_CTX(ssl));
-    unsigned char address[sizeof(struct in6_addr)];
-    long result;
 
     if ((where & SSL_CB_HANDSHAKE_START) && client->ssl == NULL) {
         client->ssl = (SSL *)ssl;
-        if (inet_pton(AF_INET, client->server_name, address) != 1 &&
-            inet_pton(AF_INET6, client->server_name, address) != 1)
-            SSL_set_tlsext_host_name(client->ssl, client->server_name);
+        mb_tls_name_send(client->ssl, client->server_name);
     }
-    if ((where & SSL_CB_ALERT) == 0 || (value & 0xff) == SSL_AD_CLOSE_NOTIFY ||
-        client->tls_failure[0] != '\0')
-        return;
-    result = SSL_get_verify_result(ssl);
-    if ((where & SSL_CB_WRITE) &&
-        (result == X509_V_ERR_HOSTNAME_MISMATCH || result == X509_V_ERR_IP_ADDRESS_MISMATCH))
-        snprintf(client->tls_failure, sizeof client->tls_failure,
-                 "the server's certificate does not carry the name \"%.100s\" (if it is the right "
-                 "server, tls.server_name can give the one that it carries)",
-                 client->server_name);
-    else if ((where & SSL_CB_WRITE) && result != X509_V_OK)
-        snprintf(client->tls_failure, sizeof client->tls_failure,
-                 "the server's certificate is not trusted: %s",
-                 X509_verify_cert_error_string(result));
-    else
-        snprintf(client->tls_failure, sizeof client->tls_failure, "%s alert: %s",
-                 (where & SSL_CB_WRITE) ? "we sent" : "the server sent",
-                 SSL_alert_desc_string_long(value));
-}
-
-/* Without it the library would ask on the terminal for the password of a key. */
-static int no_password(char *buffer, int size, int writing, void *context)
-{
-    (void)buffer;
-    (void)size;
-    (void)writing;
-    (void)context;
-    return 0;
-}
-
-static enum mb_status tls_option_failed(const struct amqp_client *client, const char *option,
-                                        const char *path, struct mb_error *err)
-{
-    unsigned long code = ERR_get_error();
-    const char *why = ERR_reason_error_string(code);
-
-    return mb_error_set(err, MB_DISCONNECTED, MB_CAUSE_CONNECTION, "tls",
-                        "%s: tls.%s \"%s\" cannot be used: %s", client->name, option, path,
-                        ERR_SYSTEM_ERROR(code) ? strerror(ERR_GET_REASON(code))
-                        : why != NULL          ? why
-                                               : "unknown error");
+    mb_tls_alert_describe(ssl, where, value, client->server_name, client->tls_failure);
 }
 
 static enum mb_status tls_configure(struct amqp_client *client, const struct mb_tls_options *tls,
                                     amqp_socket_t *socket, struct mb_error *err)
 {
     SSL_CTX *context = amqp_ssl_socket_get_context(socket);
-    X509_VERIFY_PARAM *verify = SSL_CTX_get0_param(context);
-    const char *key = tls->key != NULL ? tls->key : tls->cert;
 
     SSL_CTX_set_app_data(context, client);
     SSL_CTX_set_info_callback(context, tls_info);
-    SSL_CTX_set_default_passwd_cb(context, no_password);
-    SSL_CTX_set_min_proto_version(context, TLS1_2_VERSION);
-    SSL_CTX_set_mode(context, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
     amqp_ssl_socket_set_verify_peer(socket, !tls->unsafe_no_verify);
     /* OpenSSL does it within the handshake, for IP addresses too. */
     amqp_ssl_socket_set_verify_hostname(socket, 0);
-    SSL_CTX_set_verify(context, tls->unsafe_no_verify ? SSL_VERIFY_NONE : SSL_VERIFY_PEER, NULL);
-    if (!tls->unsafe_no_verify && X509_VERIFY_PARAM_set1_ip_asc(verify, client->server_name) != 1 &&
-        X509_VERIFY_PARAM_set1_host(verify, client->server_name, 0) != 1)
-        return tls_option_failed(client, "server_name", client->server_name, err);
-    ERR_clear_error();
-    if (tls->ca != NULL) {
-        if (SSL_CTX_load_verify_locations(context, tls->ca, NULL) != 1)
-            return tls_option_failed(client, "ca", tls->ca, err);
-    } else if (SSL_CTX_set_default_verify_paths(context) != 1) {
-        return tls_option_failed(client, "ca", "(the system's)", err);
-    }
-    if (tls->cert != NULL) {
-        if (SSL_CTX_use_certificate_chain_file(context, tls->cert) != 1)
-            return tls_option_failed(client, "cert", tls->cert, err);
-        if (SSL_CTX_use_PrivateKey_file(context, key, SSL_FILETYPE_PEM) != 1)
-            return tls_option_failed(client, "key", key, err);
-    }
-    return MB_OK;
+    return mb_tls_context_configure(context, tls, client->server_name, client->name, err);
 }
 #endif
 
@@ -226,12 +154,11 @@ static enum mb_status make_socket(struct amqp_client *client, const struct amqp_
         *ret_socket = amqp_tcp_socket_new(client->connection);
     } else {
 #ifdef AMQP_WITH_TLS
-        const char *name =
-            endpoint->tls.server_name != NULL ? endpoint->tls.server_name : address->host;
+        enum mb_status status =
+            mb_tls_server_name(&endpoint->tls, address->host, client->server_name, err);
 
-        if (!copy_text(client->server_name, sizeof client->server_name, name))
-            return mb_error_set(err, MB_INVALID, MB_CAUSE_NONE, "tls",
-                                "tls.server_name is too long");
+        if (status != MB_OK)
+            return status;
         *ret_socket = amqp_ssl_socket_new(client->connection);
         if (*ret_socket != NULL)
             return tls_configure(client, &endpoint->tls, *ret_socket, err);
@@ -280,8 +207,8 @@ static enum mb_status login_failed(struct amqp_client *client, const struct amqp
         return mb_error_set(err, MB_NO_MEMORY, MB_CAUSE_CONNECTION, "memory", "out of memory");
     default:
         if (client->tls_failure[0] != '\0')
-            return mb_error_set(err, MB_DISCONNECTED, MB_CAUSE_CONNECTION, "tls",
-                                "%s: TLS failed: %s", client->name, client->tls_failure);
+            return mb_error_set(err, MB_DISCONNECTED, MB_CAUSE_CONNECTION, "tls", "%s: %s",
+                                client->name, client->tls_failure);
         return mb_error_set(err, MB_DISCONNECTED, MB_CAUSE_CONNECTION, "closed",
                             "%s: the connection ended during the log-in: %s%s", client->name,
                             amqp_error_string2(reply.library_error),

@@ -5,33 +5,28 @@
 #include <errno.h>
 #include <sys/socket.h>
 #ifdef AMQP_WITH_TLS
-#include <openssl/err.h>
 #include <openssl/ssl.h>
 #endif
 
 #ifdef AMQP_WITH_TLS
-static enum amqp_transfer tls_result(struct amqp_client *client, int result, struct mb_error *err)
+static enum amqp_transfer tls_result(struct amqp_client *client, enum mb_tls_transfer result,
+                                     struct mb_error *err)
 {
-    unsigned long code;
-    char text[160];
-
-    switch (SSL_get_error(client->ssl, result)) {
-    case SSL_ERROR_WANT_READ:
-        return AMQP_TRANSFER_WAIT;
-    case SSL_ERROR_WANT_WRITE:
+    switch (result) {
+    case MB_TLS_DONE:
+        return AMQP_TRANSFER_DONE;
+    case MB_TLS_WANTS_WRITE:
         client->wants_write = true;
         return AMQP_TRANSFER_WAIT;
-    case SSL_ERROR_ZERO_RETURN:
-        amqp_client_fail(client, err, "closed", "the broker closed the connection");
-        return AMQP_TRANSFER_FAILED;
-    case SSL_ERROR_SYSCALL:
+    case MB_TLS_WANTS_READ:
+        return AMQP_TRANSFER_WAIT;
+    case MB_TLS_ENDED:
         amqp_client_fail(client, err, "closed",
                          errno != 0 ? strerror(errno) : "the broker closed the connection");
         return AMQP_TRANSFER_FAILED;
+    case MB_TLS_FAILED:
     default:
-        code = ERR_get_error();
-        ERR_error_string_n(code, text, sizeof text);
-        amqp_client_fail(client, err, "tls", client->tls_failure[0] ? client->tls_failure : text);
+        amqp_client_fail(client, err, "tls", client->tls_failure);
         return AMQP_TRANSFER_FAILED;
     }
 }
@@ -43,17 +38,9 @@ enum amqp_transfer amqp_receive(struct amqp_client *client, void *data, size_t s
     ssize_t got;
 
 #ifdef AMQP_WITH_TLS
-    if (client->ssl != NULL) {
-        int result;
-
-        ERR_clear_error();
-        errno = 0;
-        result = SSL_read(client->ssl, data, size > INT32_MAX ? INT32_MAX : (int)size);
-        if (result <= 0)
-            return tls_result(client, result, err);
-        *ret_size = (size_t)result;
-        return AMQP_TRANSFER_DONE;
-    }
+    if (client->ssl != NULL)
+        return tls_result(client,
+                          mb_tls_read(client->ssl, data, size, ret_size, client->tls_failure), err);
 #endif
     do
         got = recv(client->fd, data, size, MSG_DONTWAIT);
@@ -76,17 +63,9 @@ enum amqp_transfer amqp_transmit(struct amqp_client *client, const void *data, s
     ssize_t sent;
 
 #ifdef AMQP_WITH_TLS
-    if (client->ssl != NULL) {
-        int result;
-
-        ERR_clear_error();
-        errno = 0;
-        result = SSL_write(client->ssl, data, size > INT32_MAX ? INT32_MAX : (int)size);
-        if (result <= 0)
-            return tls_result(client, result, err);
-        *ret_size = (size_t)result;
-        return AMQP_TRANSFER_DONE;
-    }
+    if (client->ssl != NULL)
+        return tls_result(
+            client, mb_tls_write(client->ssl, data, size, ret_size, client->tls_failure), err);
 #endif
     do
         sent = send(client->fd, data, size, MSG_DONTWAIT | MSG_NOSIGNAL);

@@ -14,7 +14,7 @@
 
 #include "amqp10_map.h"
 
-#include <kit/tls.h>
+#include <kit/tls_context.h>
 #include <mbridge/backend.h>
 
 #include <proton/condition.h>
@@ -151,9 +151,9 @@ struct amqp10_client {
     struct amqp10_redirect redirect; /* the last one that the broker gave */
     struct mb_error failure;
     char container[300];
-    char name[320];        /* "host:port", for texts */
-    char server_name[256]; /* to send and verify */
-    char tls_failure[320];
+    char name[320];                     /* "host:port", for texts */
+    char server_name[MB_TLS_NAME_SIZE]; /* to send and verify */
+    char tls_failure[MB_TLS_FAILURE_SIZE];
     char identity[640];
 };
 
@@ -214,7 +214,7 @@ enum amqp10_transfer { AMQP10_TRANSFER_DONE, AMQP10_TRANSFER_WAIT, AMQP10_TRANSF
 
 /* Blocks up to the deadline. */
 enum mb_status amqp10_tls_start(struct amqp10_client *client, const struct mb_tls_options *options,
-                                const char *server_name, int64_t deadline_ms, struct mb_error *err);
+                                const char *host, int64_t deadline_ms, struct mb_error *err);
 enum amqp10_transfer amqp10_tls_read(struct amqp10_client *client, void *data, size_t size,
                                      size_t *ret_size);
 enum amqp10_transfer amqp10_tls_write(struct amqp10_client *client, const void *data, size_t size,

@@ -391,10 +391,7 @@ static enum mb_status set_up(struct amqp10_client *client, const struct amqp10_o
     name_container(client, open, endpoint);
     status = connect_tcp(client, place, deadline_ms, err);
     if (status == MB_OK && place->tls)
-        status = amqp10_tls_start(client, &endpoint->tls,
-                                  endpoint->tls.server_name != NULL ? endpoint->tls.server_name
-                                                                    : place->host,
-                                  deadline_ms, err);
+        status = amqp10_tls_start(client, &endpoint->tls, place->host, deadline_ms, err);
     if (status == MB_OK)
         status = set_up_driver(client, endpoint, place, err);
     if (status == MB_OK)
