@@ -3,6 +3,9 @@
 
 #define CONTAINER        "mbridge.active"
 #define STANDBY_RETRY_MS 1000u
+/* Classic notices a killed client by its socket, and needs some time to take its messages back. */
+#define CLASSIC_RETRY_MS 200u
+#define CLOSE_WAIT_MS    2000
 
 static enum mb_status stand_by(const struct amqp10_client *client, const char *address,
                                struct mb_error *err)
@@ -118,6 +121,44 @@ enum mb_status amqp10_guard_take(struct amqp10_guard *guard, struct amqp10_clien
     for (size_t i = 0; i < count; i++)
         warn(source, addresses[i], "this broker has no means to reserve an address");
     return MB_OK;
+}
+
+/* Under one id for all who read these addresses. */
+static void container_of(const char *const *addresses, size_t count, char *name, size_t size)
+{
+    uint64_t hash = 0;
+
+    if (count == 1) {
+        snprintf(name, size, "%s.%.200s", CONTAINER, addresses[0]);
+        return;
+    }
+    for (size_t i = 0; i < count; i++)
+        hash ^= mb_path_hash(MB_SLICE_NULL, mb_slice_text(addresses[i]));
+    snprintf(name, size, "%s.%016llx", CONTAINER, (unsigned long long)hash);
+}
+
+enum mb_status amqp10_guard_reopen(const struct amqp10_open *open, const char *const *addresses,
+                                   size_t count, struct amqp10_client **client,
+                                   struct mb_error *err)
+{
+    struct amqp10_open again = *open;
+    char name[AMQP10_NAME_MAX];
+    enum mb_status status;
+
+    if ((*client)->product != AMQP10_PRODUCT_CLASSIC)
+        return MB_OK;
+    container_of(addresses, count, name, sizeof name);
+    again.container = name;
+    amqp10_client_close(*client, CLOSE_WAIT_MS);
+    *client = NULL;
+    status = amqp10_client_open(&again, client, err);
+    if (status != MB_OK && strstr(err->text, "already connected") != NULL) {
+        mb_error_set(err, MB_DISCONNECTED, MB_CAUSE_DESTINATION, "standby",
+                     "another consumer is active on address \"%.200s\": standing by", addresses[0]);
+        err->retry_after_ms = CLASSIC_RETRY_MS;
+        return MB_DISCONNECTED;
+    }
+    return status;
 }
 
 const char *amqp10_guard_address(const struct amqp10_client *client, const char *address,

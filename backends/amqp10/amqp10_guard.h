@@ -7,7 +7,7 @@
  *                owner is the connection's container: "mbridge.active", named like the address
  *   RabbitMQ 4   a queue exclusive to the connection, "mbridge.active.NAME": the same that the
  *                backend for AMQP 0-9-1 uses
- *   Classic      none: the address asks for an exclusive consumer, and the broker does the rest
+ *   Classic      the id of the connection itself, and an exclusive consumer
  *   others       none is known: the log says so
  */
 #ifndef AMQP10_GUARD_H
@@ -27,6 +27,13 @@ enum mb_status amqp10_guard_take(struct amqp10_guard *guard, struct amqp10_clien
                                  const struct amqp10_redirect *redirect,
                                  const char *const *addresses, size_t count, int64_t deadline_ms,
                                  struct mb_error *err);
+/* On Classic: opens *client again under an id that the addresses give. Classic refuses a second
+ * connection of one id, and lets the id go only when it has taken back what the first one held; an
+ * exclusive consumer alone may get new messages before those. Elsewhere nothing happens. */
+enum mb_status amqp10_guard_reopen(const struct amqp10_open *open, const char *const *addresses,
+                                   size_t count, struct amqp10_client **client,
+                                   struct mb_error *err);
+
 /* The address to attach to so that the broker itself keeps others away, into buffer; or address. */
 const char *amqp10_guard_address(const struct amqp10_client *client, const char *address,
                                  char *buffer, size_t size);

@@ -169,8 +169,10 @@ static enum mb_status open_at(struct mb_source *source, const struct mb_open_par
         const char *addresses[AMQP10_ADDRESSES_MAX];
         size_t count = names_of(source, addresses);
 
-        status = amqp10_guard_take(&source->guard, source->client, params, redirect, addresses,
-                                   count, deadline_ms, err);
+        status = amqp10_guard_reopen(&open, addresses, count, &source->client, err);
+        if (status == MB_OK)
+            status = amqp10_guard_take(&source->guard, source->client, params, redirect, addresses,
+                                       count, deadline_ms, err);
     }
     return status == MB_OK ? attach(source, params, deadline_ms, err) : status;
 }

@@ -4,7 +4,8 @@
 
 #include <errno.h>
 
-#define SLOTS_MAX 256u
+#define SLOT_TEXT_SIZE 12u /* "-4294967295" */
+#define SLOTS_MAX      256u
 
 /* The lowest number that no other process here uses; the kernel gives it back with the process. */
 static enum mb_status take_slot(struct mb_source *source, struct mb_error *err)
@@ -36,7 +37,7 @@ enum mb_status redis_consumer_name(struct mb_source *source, const struct mb_ope
             snprintf(source->consumer, sizeof source->consumer - 8, "mbridge-%s-%s.%s-%u", host,
                      params->bridge_name != NULL ? params->bridge_name : "",
                      params->route_name != NULL ? params->route_name : "", (unsigned)params->lane);
-    if (size < 0 || (size_t)size >= sizeof source->consumer - 8)
+    if (size < 0 || (size_t)size >= sizeof source->consumer - SLOT_TEXT_SIZE)
         return mb_error_set(err, MB_INVALID, MB_CAUSE_NONE, "options",
                             "the consumer's name is too long");
     /* With a lease there is one consumer. Without, processes with one name would hand out each
@@ -44,6 +45,6 @@ enum mb_status redis_consumer_name(struct mb_source *source, const struct mb_ope
     if (!source->ordered)
         status = take_slot(source, err);
     if (status == MB_OK && source->consumer_slot.number > 0)
-        snprintf(source->consumer + size, 8, "-%u", source->consumer_slot.number);
+        snprintf(source->consumer + size, SLOT_TEXT_SIZE, "-%u", source->consumer_slot.number);
     return status;
 }

@@ -15,6 +15,7 @@ PLATFORMS = ("kafka", "rabbitmq", "artemis", "redis")
 AMQP10 = ("artemis", "classic", "rabbitmq4")
 KEYS = 50
 STALL_S = 60
+CLASSIC_RETURNS = 4000
 SHORT = {"count": 2000, "rounds": 1, "rate": 1500}
 LONG = {"count": 20_000, "rounds": 5, "rate": 4000}
 

@@ -64,7 +64,7 @@ static void test_apart_by_prefix_and_parts(void **state)
     enum { PARTS = sizeof parts / sizeof parts[0] };
     struct mb_slot slots[PARTS];
     struct mb_slot other;
-    char prefix[MB_SLOT_PREFIX_MAX];
+    char prefix[MB_SLOT_PREFIX_MAX + 2];
 
     (void)state;
     for (size_t i = 0; i < PARTS; i++) {
