@@ -97,16 +97,22 @@ static enum result unroutable(const struct outstanding *slot)
     return slot->by_message ? RESULT_UNROUTABLE_MESSAGE : RESULT_UNROUTABLE;
 }
 
-void amqp10_sink_settle(struct mb_sink *sink, pn_delivery_t *delivery, enum result lost)
+struct outstanding *amqp10_sink_item(struct mb_sink *sink, pn_delivery_t *delivery)
 {
     uintptr_t context = (uintptr_t)pn_delivery_get_context(delivery);
-    pn_disposition_t *remote = pn_delivery_remote(delivery);
-    uint32_t index = (uint32_t)context - 1;
-    struct outstanding *slot;
 
-    if (context == 0 || index >= sink->capacity || sink->slots[index].sender == NULL)
+    if (context == 0 || context > sink->capacity || sink->slots[context - 1].sender == NULL)
+        return NULL;
+    return &sink->slots[context - 1];
+}
+
+void amqp10_sink_settle(struct mb_sink *sink, pn_delivery_t *delivery, enum result lost)
+{
+    struct outstanding *slot = amqp10_sink_item(sink, delivery);
+    pn_disposition_t *remote = pn_delivery_remote(delivery);
+
+    if (slot == NULL)
         return;
-    slot = &sink->slots[index];
     switch (lost != RESULT_ACCEPTED ? 0 : pn_delivery_remote_state(delivery)) {
     case PN_ACCEPTED:
         amqp10_sink_done(sink, slot->sequence, RESULT_ACCEPTED);
@@ -123,12 +129,14 @@ void amqp10_sink_settle(struct mb_sink *sink, pn_delivery_t *delivery, enum resu
                                                                  : RESULT_MODIFIED);
         break;
     default:
+        if (lost == RESULT_TOLD)
+            break; /* completed already */
         amqp10_sink_done(sink, slot->sequence, lost != RESULT_ACCEPTED ? lost : RESULT_NO_OUTCOME);
     }
     slot->sender->unsettled--;
     slot->sender = NULL;
     slot->next_free = sink->first_free;
-    sink->first_free = index;
+    sink->first_free = (uint32_t)(slot - sink->slots);
     sink->slots_used--;
     pn_delivery_set_context(delivery, NULL);
     pn_delivery_settle(delivery);

@@ -84,6 +84,11 @@ enum mb_status amqp10_senders_open_fixed(struct mb_sink *sink, const char *addre
     char what[160];
     enum mb_status status;
 
+    sender->address = sink->host->alloc(sink->host->context, strlen(address) + 1);
+    if (sender->address == NULL)
+        return mb_error_set(err, MB_NO_MEMORY, MB_CAUSE_CONNECTION, "memory", "out of memory");
+    memcpy(sender->address, address, strlen(address) + 1);
+    sink->senders_count = 1;
     snprintf(what, sizeof what, "address \"%.120s\"", address);
     status = look_for_queue(sink, address, what, deadline_ms, err);
     if (status != MB_OK)
@@ -173,14 +178,11 @@ static bool has_address(const struct sender *sender, struct mb_slice address)
     return mb_slice_equal((struct mb_slice){sender->address, sender->address_size}, address);
 }
 
-struct sender *amqp10_senders_find(struct mb_sink *sink, const struct mb_outgoing *item)
+static struct sender *find_by_address(struct mb_sink *sink, struct mb_slice address)
 {
-    struct mb_slice address = item->names[AMQP10_SLOT_ADDRESS];
     struct sender *sender = sink->last;
     uint64_t hash;
 
-    if (!sink->templated)
-        return &sink->senders[0];
     if (sender == NULL || !has_address(sender, address)) {
         hash = hash_of(address);
         sender = search(sink, address, hash);
@@ -196,11 +198,20 @@ struct sender *amqp10_senders_find(struct mb_sink *sink, const struct mb_outgoin
         if (sender == NULL)
             return NULL;
     }
-    if (sender->state == AMQP10_LINK_PENDING &&
-        amqp10_now_ms(sink->host) - sender->started_ms >= ATTACH_TIMEOUT_MS)
-        amqp10_client_fail(sink->client, "timeout", "the broker did not answer an attach in time");
     sender->used = ++sink->clock;
     sink->last = sender;
+    return sender;
+}
+
+struct sender *amqp10_senders_find(struct mb_sink *sink, const struct mb_outgoing *item)
+{
+    struct sender *sender = sink->templated
+                                ? find_by_address(sink, item->names[AMQP10_SLOT_ADDRESS])
+                                : &sink->senders[0];
+
+    if (sender != NULL && sender->state == AMQP10_LINK_PENDING &&
+        amqp10_now_ms(sink->host) - sender->started_ms >= ATTACH_TIMEOUT_MS)
+        amqp10_client_fail(sink->client, "timeout", "the broker did not answer an attach in time");
     return sender;
 }
 
@@ -227,19 +238,64 @@ static void blame(struct mb_error *refusal)
         refusal->cause = MB_CAUSE_MESSAGE;
 }
 
+/* The broker ended an open link with messages under way, and not because of the address. */
+static bool may_be_a_message(const struct mb_error *refusal)
+{
+    static const char *const reasons[] = {"internal",     "invalid",   "unsupported",
+                                          "precondition", "too-large", "refused"};
+
+    for (size_t i = 0; i < sizeof reasons / sizeof reasons[0]; i++) {
+        if (strcmp(refusal->reason, reasons[i]) == 0)
+            return true;
+    }
+    return false;
+}
+
+/*
+ * A broker may end the session over a single message that it cannot take in (RabbitMQ 4). Sent
+ * again, it would do so for ever. Who it was shows when it is alone: the core sends one message
+ * first after a failure. One that was alone twice is completed as refused; all else is sent again.
+ */
+static void begin_again(struct mb_sink *sink, struct sender *sender, struct mb_error *why)
+{
+    pn_delivery_t *head = pn_unsettled_head(sender->link);
+    struct outstanding *item = head != NULL ? amqp10_sink_item(sink, head) : NULL;
+
+    if (sender->unsettled == 1 && item != NULL) {
+        bool again = sink->has_suspect && sink->suspect == item->sequence;
+
+        sink->has_suspect = !again;
+        sink->suspect = item->sequence;
+        if (again) {
+            why->status = MB_REJECTED;
+            amqp10_sink_done_error(sink, item->sequence, why);
+            amqp10_sink_settle(sink, head, RESULT_TOLD);
+        }
+    }
+    lose(sink, sender);
+    pn_link_set_context(sender->link, NULL);
+    pn_link_close(sender->link);
+    pn_link_free(sender->link);
+    start(sink, sender, sender->address);
+}
+
 void amqp10_sender_changed(struct mb_sink *sink, struct sender *sender)
 {
+    bool was_open = sender->state == AMQP10_LINK_OPEN;
     char what[160];
     struct mb_error err;
 
     if (sender->state == AMQP10_LINK_REFUSED)
         return;
     mb_error_clear(&err);
-    snprintf(what, sizeof what, "address \"%.120s\"",
-             sink->templated ? sender->address : sink->options->address);
+    snprintf(what, sizeof what, "address \"%.120s\"", sender->address);
     sender->state = amqp10_link_look(sink->client, sender->link, what, &err);
     if (sender->state != AMQP10_LINK_REFUSED)
         return;
+    if (was_open && sender->unsettled > 0 && may_be_a_message(&err)) {
+        begin_again(sink, sender, &err);
+        return;
+    }
     sender->refused_ms = amqp10_now_ms(sink->host);
     sender->refusal = err;
     if (!sink->templated) {

@@ -31,7 +31,7 @@ struct told {
 };
 
 struct sender {
-    char *address; /* NULL: this place is free, or the fixed one */
+    char *address; /* NULL: this place is free */
     size_t address_size;
     pn_session_t *session;
     pn_link_t *link;
@@ -65,6 +65,8 @@ struct mb_sink {
     bool templated; /* the address is rendered for each message */
     bool to_templated;
     bool ended; /* the fixed link is gone: end says why */
+    bool has_suspect;
+    uint64_t suspect; /* was alone on a link when the broker ended it */
     struct mb_error end;
 
     uint32_t capacity; /* of both tables */
@@ -106,6 +108,8 @@ void amqp10_senders_release(struct mb_sink *sink);
 
 /* A flow, a disposition, the end of a link or session. */
 void amqp10_sink_event(struct mb_sink *sink, pn_event_t *event);
+/* The item that a delivery is of; NULL: it is done with. */
+struct outstanding *amqp10_sink_item(struct mb_sink *sink, pn_delivery_t *delivery);
 /* Completes a delivery by its remote state, or with lost if that is not RESULT_ACCEPTED. */
 void amqp10_sink_settle(struct mb_sink *sink, pn_delivery_t *delivery, enum result lost);
 void amqp10_sink_done(struct mb_sink *sink, uint64_t sequence, enum result result);

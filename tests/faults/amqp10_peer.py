@@ -18,7 +18,8 @@ CONDITIONS = {"rejected": "amqp:decode-error", "rejected full": "amqp:resource-l
 # What is the destination's fault is tried again; what is the message's goes to the dead letters.
 TRIED_AGAIN = ("rejected full", "rejected forbidden", "rejected plainly", "released", "modified",
                "modified undeliverable", "settled silently")
-FATES = ("accepted", "received first", "rejected", *TRIED_AGAIN)
+ENDINGS = ("ends the link", "ends the session")  # at every attempt
+FATES = ("accepted", "received first", "rejected", *TRIED_AGAIN, *ENDINGS)
 
 
 class Peer(MessagingHandler):
@@ -99,8 +100,13 @@ class Peer(MessagingHandler):
         fate = (event.message.properties or {}).get("fate", "accepted")
         self.seen[address, body] += 1
         event.link.flow(1)
-        if address == "dead" or fate == "accepted" or self.seen[address, body] > 1:
+        if address == "dead" or fate == "accepted" or (
+                self.seen[address, body] > 1 and fate not in ENDINGS):
             self._settle(event, Delivery.ACCEPTED)
+        elif fate in ENDINGS:
+            ended = event.link if fate == "ends the link" else event.link.session
+            ended.condition = Condition("amqp:internal-error", "over this message")
+            ended.close()
         elif fate == "received first":
             event.delivery.update(Delivery.RECEIVED)
             event.container.schedule(0.2, Later(lambda: self._settle(event, Delivery.ACCEPTED,
