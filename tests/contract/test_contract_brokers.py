@@ -46,6 +46,7 @@ def test_kafka(kafka):
               "--carries", "headers,header-order,key,empty-key,null-body,duplicate-headers")
 
 
+@pytest.mark.long
 def test_amqp091_stream(rabbit):
     """A stream keeps no lists among the headers: the sidecar has them, which is another test's."""
     run_suite("amqp091", *WAITS,
@@ -56,6 +57,7 @@ def test_amqp091_stream(rabbit):
               "--carries", "properties")
 
 
+@pytest.mark.long
 def test_amqp091_quorum(rabbit):
     run_suite("amqp091", *WAITS,
               *each("--endpoint", f"uri={rabbit.uri}"),
@@ -87,16 +89,19 @@ def test_amqp10_artemis(artemis):
     run_amqp10(artemis.uri, "")
 
 
+@pytest.mark.long
 def test_amqp10_rabbitmq3(rabbit):
     run_amqp10(rabbit.amqp10_uri, "/queue/")
 
 
+@pytest.mark.long
 def test_amqp10_rabbitmq4(brokers):
     # It adds annotations, so that headers are not what was sent.
     broker = brokers.rabbit("trixie", release="trixie")
     run_amqp10(broker.amqp10_uri, "/queues/", carries="")
 
 
+@pytest.mark.long
 def test_amqp10_classic(brokers):
     # By default it hands out 200 messages at most before the first is acknowledged.
     paging = '<policyEntry queue=">" maxPageSize="4096"/>'
@@ -104,6 +109,7 @@ def test_amqp10_classic(brokers):
     run_amqp10(broker.uri, "queue://", "--any-stream", carries="headers,redelivered")
 
 
+@pytest.mark.long
 def test_amqp10_broker_j(tmp_path):
     with BrokerJ(workdir=tmp_path) as broker:
         run_amqp10(broker.uri, "", "--any-stream", carries="headers,redelivered")
