@@ -89,21 +89,10 @@ static enum mb_status look(struct mb_describer *describer, const char *name, boo
     return status;
 }
 
-/* "address::queue" and "queue://name" name the queue at their end. */
-static const char *queue_of(const char *address)
-{
-    const char *at = strstr(address, "::");
-    const char *scheme = strstr(address, "://");
-
-    if (at != NULL)
-        return at + 2;
-    return scheme != NULL ? scheme + 3 : address;
-}
-
 static enum mb_status look_at_artemis(struct mb_describer *describer, const char *name,
                                       int64_t *ret_messages, struct mb_error *err)
 {
-    const char *queue = queue_of(name);
+    const char *queue = amqp10_artemis_queue(name);
     int64_t none;
     enum mb_status status =
         amqp10_artemis_look(&describer->management, "queue", queue, "messageCount",
@@ -121,6 +110,7 @@ static enum mb_status look_passively(struct mb_describer *describer, const char 
                                      int64_t *ret_messages, struct mb_error *err)
 {
     char existing[AMQP10_NAME_MAX];
+    struct amqp10_counts counts = {-1, -1};
     int64_t unused;
     enum mb_status status = MB_UNSUPPORTED;
 
@@ -128,7 +118,8 @@ static enum mb_status look_passively(struct mb_describer *describer, const char 
     case AMQP10_PRODUCT_RABBIT:
         if (strncmp(name, "/queues/", 8) == 0)
             status = amqp10_rabbit_look(&describer->management, name, deadline_of(describer),
-                                        ret_messages, err);
+                                        &counts, err);
+        *ret_messages = counts.messages;
         break;
     case AMQP10_PRODUCT_ARTEMIS:
         status = look_at_artemis(describer, name, ret_messages, err);
@@ -213,9 +204,9 @@ static enum mb_status declare(struct mb_describer *describer, const struct mb_st
 {
     struct mb_pair arguments[ARGUMENTS_MAX];
     struct amqp10_queue queue = {.arguments = arguments};
-    int64_t messages;
+    struct amqp10_counts unused;
     enum mb_status status = amqp10_rabbit_look(&describer->management, record->name,
-                                               deadline_of(describer), &messages, err);
+                                               deadline_of(describer), &unused, err);
 
     if (status != MB_NOT_FOUND)
         return status;
@@ -227,7 +218,7 @@ static enum mb_status declare(struct mb_describer *describer, const struct mb_st
     /* Another process may have made it in the meantime, in its own way. */
     if (status != MB_OK && strcmp(err->reason, "precondition") == 0)
         status = amqp10_rabbit_look(&describer->management, record->name, deadline_of(describer),
-                                    &messages, err);
+                                    &unused, err);
     return status;
 }
 

@@ -1,11 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "amqp10_guard.h"
 
+#include <poll.h>
+
 #define CONTAINER        "mbridge.active"
 #define STANDBY_RETRY_MS 1000u
-/* Classic notices a killed client by its socket, and needs some time to take its messages back. */
-#define CLASSIC_RETRY_MS 200u
-#define CLOSE_WAIT_MS    2000
+/* A broker notices a killed client by its socket, and needs some time to take its messages back. */
+#define PREDECESSOR_RETRY_MS 200u
+#define PREDECESSOR_WAIT_MS  500
+#define PREDECESSOR_ASK_MS   20
+#define CLOSE_WAIT_MS        2000
 
 static enum mb_status stand_by(const struct amqp10_client *client, const char *address,
                                struct mb_error *err)
@@ -26,6 +30,46 @@ static void warn(const struct amqp10_client *client, const char *address, const 
              "lost with it: %.300s",
              client->name, address, why);
     client->host->log(client->host->context, MB_LOG_WARN, text);
+}
+
+/* How many read a queue, or have something of it under way; 0 where the broker does not tell. */
+static int64_t readers_of(struct amqp10_guard *guard, const char *address, int64_t deadline_ms)
+{
+    const char *queue = amqp10_artemis_queue(address);
+    struct amqp10_counts counts = {-1, -1};
+    int64_t under_way = -1;
+    struct mb_error err;
+
+    mb_error_clear(&err);
+    if (guard->management.client->product == AMQP10_PRODUCT_RABBIT)
+        amqp10_rabbit_look(&guard->management, address, deadline_ms, &counts, &err);
+    else if (amqp10_artemis_look(&guard->management, "queue", queue, "consumerCount", deadline_ms,
+                                 &counts.consumers, &err) == MB_OK)
+        amqp10_artemis_look(&guard->management, "queue", queue, "deliveringCount", deadline_ms,
+                            &under_way, &err);
+    return (counts.consumers > 0 ? counts.consumers : 0) + (under_way > 0 ? under_way : 0);
+}
+
+/* Who held the guard before may be gone, and the broker not be through with taking back what was
+ * under way there: that comes first. */
+static enum mb_status await_predecessor(struct amqp10_guard *guard, struct amqp10_client *source,
+                                        const char *address, int64_t deadline_ms,
+                                        struct mb_error *err)
+{
+    int64_t until_ms = amqp10_now_ms(source->host) + PREDECESSOR_WAIT_MS;
+
+    guard->management.client = source;
+    while (readers_of(guard, address, deadline_ms) > 0 && !source->failed) {
+        int64_t now_ms = amqp10_now_ms(source->host);
+
+        if (now_ms >= until_ms) {
+            stand_by(source, address, err);
+            err->retry_after_ms = PREDECESSOR_RETRY_MS;
+            return MB_DISCONNECTED;
+        }
+        amqp10_socket_await(source, POLLIN, now_ms + PREDECESSOR_ASK_MS);
+    }
+    return source->failed ? amqp10_client_gone(source, err) : MB_OK;
 }
 
 /* The address is the link's name, and so the subscription's. */
@@ -51,7 +95,8 @@ static enum mb_status subscribe(struct amqp10_guard *guard, pn_session_t *sessio
     return MB_OK;
 }
 
-static enum mb_status take_artemis(struct amqp10_guard *guard, const struct mb_open_params *params,
+static enum mb_status take_artemis(struct amqp10_guard *guard, struct amqp10_client *source,
+                                   const struct mb_open_params *params,
                                    const struct amqp10_redirect *redirect,
                                    const char *const *addresses, size_t count, int64_t deadline_ms,
                                    struct mb_error *err)
@@ -67,6 +112,8 @@ static enum mb_status take_artemis(struct amqp10_guard *guard, const struct mb_o
         status = session != NULL ? subscribe(guard, session, addresses[i], deadline_ms, err)
                                  : mb_error_set(err, MB_NO_MEMORY, MB_CAUSE_CONNECTION, "memory",
                                                 "out of memory");
+        if (status == MB_OK)
+            status = await_predecessor(guard, source, addresses[i], deadline_ms, err);
     }
     return status;
 }
@@ -88,7 +135,9 @@ static enum mb_status take_rabbit(struct amqp10_guard *guard, struct amqp10_clie
     guard->management.client = source;
     guard_queue(name, address);
     status = amqp10_rabbit_declare(&guard->management, name, &exclusive, deadline_ms, err);
-    if (status == MB_OK || source->failed)
+    if (status == MB_OK)
+        return await_predecessor(guard, source, address, deadline_ms, err);
+    if (source->failed)
         return status;
     if (strstr(err->text, "exclusive") != NULL || strstr(err->text, "locked") != NULL)
         return stand_by(source, address, err);
@@ -106,7 +155,7 @@ enum mb_status amqp10_guard_take(struct amqp10_guard *guard, struct amqp10_clien
 
     switch (source->product) {
     case AMQP10_PRODUCT_ARTEMIS:
-        return take_artemis(guard, params, redirect, addresses, count, deadline_ms, err);
+        return take_artemis(guard, source, params, redirect, addresses, count, deadline_ms, err);
     case AMQP10_PRODUCT_RABBIT:
         for (size_t i = 0; i < count && status == MB_OK; i++)
             status = take_rabbit(guard, source, addresses[i], deadline_ms, err);
@@ -155,7 +204,7 @@ enum mb_status amqp10_guard_reopen(const struct amqp10_open *open, const char *c
     if (status != MB_OK && strstr(err->text, "already connected") != NULL) {
         mb_error_set(err, MB_DISCONNECTED, MB_CAUSE_DESTINATION, "standby",
                      "another consumer is active on address \"%.200s\": standing by", addresses[0]);
-        err->retry_after_ms = CLASSIC_RETRY_MS;
+        err->retry_after_ms = PREDECESSOR_RETRY_MS;
         return MB_DISCONNECTED;
     }
     return status;
@@ -224,7 +273,8 @@ void amqp10_guard_release(struct amqp10_guard *guard, struct amqp10_client *sour
 {
     pn_link_t *link;
 
-    if (source != NULL && guard->management.client == source && !source->failed)
+    if (source != NULL && source->product == AMQP10_PRODUCT_RABBIT &&
+        guard->management.client == source && !source->failed)
         release_rabbit(guard, addresses, count, wait_ms);
     amqp10_client_close(source, wait_ms);
     /* Closed, not detached: nothing of it is to stay at the broker. */

@@ -259,7 +259,8 @@ static enum mb_status status_error(const struct amqp10_client *client, const cha
 
 static enum mb_status ask_rabbit(struct amqp10_management *management, const char *method,
                                  const char *path, const struct amqp10_queue *queue,
-                                 int64_t deadline_ms, int64_t *ret_messages, struct mb_error *err)
+                                 int64_t deadline_ms, struct amqp10_counts *ret_counts,
+                                 struct mb_error *err)
 {
     pn_message_t *request = pn_message();
     pn_message_t *answer = pn_message();
@@ -287,7 +288,9 @@ static enum mb_status ask_rabbit(struct amqp10_management *management, const cha
     if (code / 100 != 2)
         status = status_error(management->client, path, code, answer, err);
     else
-        *ret_messages = number_of(pn_message_body(answer), "message_count");
+        *ret_counts = (struct amqp10_counts){
+            .messages = number_of(pn_message_body(answer), "message_count"),
+            .consumers = number_of(pn_message_body(answer), "consumer_count")};
 out:
     pn_message_free(request);
     pn_message_free(answer);
@@ -295,26 +298,27 @@ out:
 }
 
 enum mb_status amqp10_rabbit_look(struct amqp10_management *management, const char *address,
-                                  int64_t deadline_ms, int64_t *ret_messages, struct mb_error *err)
+                                  int64_t deadline_ms, struct amqp10_counts *ret_counts,
+                                  struct mb_error *err)
 {
-    return ask_rabbit(management, "GET", address, NULL, deadline_ms, ret_messages, err);
+    return ask_rabbit(management, "GET", address, NULL, deadline_ms, ret_counts, err);
 }
 
 enum mb_status amqp10_rabbit_declare(struct amqp10_management *management, const char *address,
                                      const struct amqp10_queue *queue, int64_t deadline_ms,
                                      struct mb_error *err)
 {
-    int64_t messages;
+    struct amqp10_counts unused;
 
-    return ask_rabbit(management, "PUT", address, queue, deadline_ms, &messages, err);
+    return ask_rabbit(management, "PUT", address, queue, deadline_ms, &unused, err);
 }
 
 enum mb_status amqp10_rabbit_delete(struct amqp10_management *management, const char *address,
                                     int64_t deadline_ms, struct mb_error *err)
 {
-    int64_t messages;
+    struct amqp10_counts unused;
 
-    return ask_rabbit(management, "DELETE", address, NULL, deadline_ms, &messages, err);
+    return ask_rabbit(management, "DELETE", address, NULL, deadline_ms, &unused, err);
 }
 
 /* Artemis. */
@@ -380,6 +384,16 @@ static enum mb_status ask_artemis(struct amqp10_management *management, const ch
         *ret_json = (struct mb_slice){bytes.start, bytes.size};
     }
     return MB_OK;
+}
+
+const char *amqp10_artemis_queue(const char *address)
+{
+    const char *at = strstr(address, "::");
+    const char *scheme = strstr(address, "://");
+
+    if (at != NULL)
+        return at + 2;
+    return scheme != NULL ? scheme + 3 : address;
 }
 
 enum mb_status amqp10_artemis_look(struct amqp10_management *management, const char *kind,

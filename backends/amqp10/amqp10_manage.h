@@ -19,10 +19,17 @@ struct amqp10_management {
     pn_link_t *receiver;
 };
 
+/* -1: not told. */
+struct amqp10_counts {
+    int64_t messages;
+    int64_t consumers;
+};
+
 /* RabbitMQ 4 and later. address is that of a queue, "/queues/NAME", which is also its path there.
- * MB_NOT_FOUND, MB_DENIED, or what the broker says. *ret_messages -1: not told. */
+ * MB_NOT_FOUND, MB_DENIED, or what the broker says. */
 enum mb_status amqp10_rabbit_look(struct amqp10_management *management, const char *address,
-                                  int64_t deadline_ms, int64_t *ret_messages, struct mb_error *err);
+                                  int64_t deadline_ms, struct amqp10_counts *ret_counts,
+                                  struct mb_error *err);
 
 struct amqp10_queue {
     const struct mb_pair *arguments;
@@ -38,6 +45,8 @@ enum mb_status amqp10_rabbit_declare(struct amqp10_management *management, const
 enum mb_status amqp10_rabbit_delete(struct amqp10_management *management, const char *address,
                                     int64_t deadline_ms, struct mb_error *err);
 
+/* Artemis: "address::queue" and "queue://name" name the queue at their end. */
+const char *amqp10_artemis_queue(const char *address);
 /* Artemis: an attribute of a "queue" or an "address". MB_NOT_FOUND: there is none of that name.
  * Other failures: the management node is not for us. *ret_number -1: it is no number. */
 enum mb_status amqp10_artemis_look(struct amqp10_management *management, const char *kind,

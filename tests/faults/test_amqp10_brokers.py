@@ -216,8 +216,7 @@ def test_a_second_process_stands_by(side, fresh, tmp_path, ending):
             for name in ("first", "second")]
     for bridge in pair:
         bridge.start()
-        bridge.run.wait_logged("connected" if bridge is pair[0] or side.name == "classic"
-                               else "standing by", "role=source")
+        bridge.run.wait_logged("connected" if bridge is pair[0] else "standing by", "role=source")
     for stop in ("terminate", "kill"):
         send_all(source, [text_message(str(number)) for number in range(200)])
         assert texts_of(take_all(there, 200)) == [str(number) for number in range(200)]
@@ -227,8 +226,7 @@ def test_a_second_process_stands_by(side, fresh, tmp_path, ending):
         assert texts_of(take_all(there, 200)) == [str(number) for number in range(200)]
         pair[0].start()
         pair.reverse()
-        if side.name != "classic":
-            pair[1].run.wait_logged("standing by")
+        pair[1].run.wait_logged("standing by")
 
 
 def stream_of(side, fresh, tmp_path, dice, ending, count, rate, more=None):
