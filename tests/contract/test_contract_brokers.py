@@ -38,7 +38,7 @@ WAITS = ["--timeout", "20000", "--quiet", "1500"]
 
 
 def test_kafka(kafka):
-    run_suite("kafka", *WAITS,
+    run_suite("kafka", *WAITS, "--timeout", "60000",  # rebalances, on a busy machine
               *each("--endpoint", f"brokers={kafka.bootstrap}"),
               *each("--source", "topic={stream}"),
               *each("--sink", "topic={stream}"),
