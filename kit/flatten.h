@@ -20,9 +20,15 @@ enum mb_status mb_flatten_headers(const struct mb_message *message, uint64_t sho
 
 /* A body in plain bytes: data as it is, the bytes of a string or binary value, JSON for other
  * values and Redis pairs, kit/types.h where a value is no JSON. *ret_json: it is JSON. A null body
- * stays MB_BODY_NULL; everything else becomes MB_BODY_BYTES. MB_REJECTED: neither can say it (nested
- * deeper than 64); MB_NO_MEMORY also where it is larger than the scratch may be. */
+ * stays MB_BODY_NULL; everything else becomes MB_BODY_BYTES. MB_REJECTED: neither can say it
+ * (nested deeper than 64); MB_NO_MEMORY also where it is larger than the scratch may be. */
 enum mb_status mb_flatten_body(const struct mb_message *message, struct mb_scratch *scratch,
                                struct mb_message *natural, bool *ret_json);
+
+/* For platforms whose headers have unique names, of which the last wins: a flag a header, true
+ * where another of its name comes behind it. Only headers that fits accepts take part. NULL: the
+ * scratch is out of memory. */
+bool *mb_headers_repeated(const struct mb_message *message,
+                          bool (*fits)(const struct mb_header *header), struct mb_scratch *scratch);
 
 #endif

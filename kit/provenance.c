@@ -1,24 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "kit/provenance.h"
 
-#define FNV_OFFSET UINT64_C(0xcbf29ce484222325)
-#define FNV_PRIME  UINT64_C(0x100000001b3)
-
-static uint64_t fnv_add(uint64_t hash, struct mb_slice bytes)
-{
-    const unsigned char *at = bytes.data;
-
-    for (size_t i = 0; i < bytes.size; i++)
-        hash = (hash ^ at[i]) * FNV_PRIME;
-    return hash;
-}
+#include "kit/hash.h"
 
 uint64_t mb_path_hash(struct mb_slice identity, struct mb_slice stream)
 {
-    uint64_t hash = fnv_add(FNV_OFFSET, identity);
+    uint64_t hash = mb_hash_add(MB_HASH_BEGIN, identity.data, identity.size);
 
-    hash = fnv_add(hash, (struct mb_slice){"", 1}); /* "ab" + "c" is not "a" + "bc" */
-    return fnv_add(hash, stream);
+    hash = mb_hash_add(hash, "", 1); /* "ab" + "c" is not "a" + "bc" */
+    return mb_hash_add(hash, stream.data, stream.size);
 }
 
 bool mb_path_read(struct mb_slice bytes, struct mb_message *message)

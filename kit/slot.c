@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "kit/slot.h"
+#include "kit/hash.h"
 
 #include <errno.h>
 #include <stdint.h>
@@ -14,12 +15,11 @@
 /* FNV-1a; the separator, which no UTF-8 has, keeps ("a", "bc") and ("ab", "c") apart. */
 static uint64_t hash_parts(const struct mb_strings *parts)
 {
-    uint64_t hash = UINT64_C(0xcbf29ce484222325);
+    uint64_t hash = MB_HASH_BEGIN;
 
     for (size_t i = 0; i < parts->count; i++) {
-        for (const char *at = parts->items[i]; *at != '\0'; at++)
-            hash = (hash ^ (unsigned char)*at) * UINT64_C(0x100000001b3);
-        hash = (hash ^ 0xffu) * UINT64_C(0x100000001b3);
+        hash = mb_hash_add(hash, parts->items[i], strlen(parts->items[i]));
+        hash = mb_hash_add(hash, "\xff", 1);
     }
     return hash;
 }

@@ -51,6 +51,17 @@ enum mb_status mb_position_parse(const char *text, struct mb_position *ret_posit
  * return means that memory was out. */
 struct mb_slice mb_slice_copy(struct mb_arena *arena, struct mb_slice slice);
 
+/* Copies text with its NUL if it fits; else leaves the buffer as it is. */
+static inline bool mb_text_fit(char *buffer, size_t size, const char *text)
+{
+    size_t length = strlen(text);
+
+    if (length >= size)
+        return false;
+    memcpy(buffer, text, length + 1);
+    return true;
+}
+
 static inline bool mb_slice_equal(struct mb_slice a, struct mb_slice b)
 {
     return a.size == b.size && (a.size == 0 || memcmp(a.data, b.data, a.size) == 0);

@@ -4,16 +4,6 @@
 
 #include <kit/uri.h>
 
-static bool copy_text(char *buffer, size_t size, const char *text)
-{
-    size_t length = strlen(text);
-
-    if (length >= size)
-        return false;
-    memcpy(buffer, text, length + 1);
-    return true;
-}
-
 static enum mb_status resolve_uri(const char *text, struct amqp_address *address,
                                   struct mb_error *err)
 {
@@ -32,14 +22,14 @@ static enum mb_status resolve_uri(const char *text, struct amqp_address *address
                               "uri: the scheme must be amqp or amqps, not %s", uri.scheme);
     }
     if (uri.host != NULL && uri.host[0] != '\0')
-        fits = fits && copy_text(address->host, sizeof address->host, uri.host);
+        fits = fits && mb_text_fit(address->host, sizeof address->host, uri.host);
     /* amqp://host and amqp://host/ both mean the default one. */
     if (uri.path != NULL && uri.path[0] != '\0')
-        fits = fits && copy_text(address->vhost, sizeof address->vhost, uri.path);
+        fits = fits && mb_text_fit(address->vhost, sizeof address->vhost, uri.path);
     if (uri.username != NULL)
-        fits = fits && copy_text(address->username, sizeof address->username, uri.username);
+        fits = fits && mb_text_fit(address->username, sizeof address->username, uri.username);
     if (uri.password != NULL)
-        fits = fits && copy_text(address->password, sizeof address->password, uri.password);
+        fits = fits && mb_text_fit(address->password, sizeof address->password, uri.password);
     address->port = uri.port;
     if (status == MB_OK && !fits)
         status = mb_error_set(err, MB_INVALID, MB_CAUSE_NONE, "uri", "uri: a part is too long");
@@ -54,8 +44,8 @@ enum mb_status amqp_address_resolve(const struct amqp_endpoint *endpoint,
     bool fits = true;
 
     memset(address, 0, sizeof *address);
-    copy_text(address->host, sizeof address->host, "localhost");
-    copy_text(address->vhost, sizeof address->vhost, "/");
+    mb_text_fit(address->host, sizeof address->host, "localhost");
+    mb_text_fit(address->vhost, sizeof address->vhost, "/");
     if (endpoint->uri != NULL) {
         enum mb_status status = resolve_uri(endpoint->uri, address, err);
 
@@ -63,13 +53,13 @@ enum mb_status amqp_address_resolve(const struct amqp_endpoint *endpoint,
             return status;
     }
     if (endpoint->host != NULL)
-        fits = fits && copy_text(address->host, sizeof address->host, endpoint->host);
+        fits = fits && mb_text_fit(address->host, sizeof address->host, endpoint->host);
     if (endpoint->vhost != NULL)
-        fits = fits && copy_text(address->vhost, sizeof address->vhost, endpoint->vhost);
+        fits = fits && mb_text_fit(address->vhost, sizeof address->vhost, endpoint->vhost);
     if (endpoint->username != NULL)
-        fits = fits && copy_text(address->username, sizeof address->username, endpoint->username);
+        fits = fits && mb_text_fit(address->username, sizeof address->username, endpoint->username);
     if (endpoint->password != NULL)
-        fits = fits && copy_text(address->password, sizeof address->password, endpoint->password);
+        fits = fits && mb_text_fit(address->password, sizeof address->password, endpoint->password);
     if (!fits)
         return mb_error_set(err, MB_INVALID, MB_CAUSE_NONE, "options",
                             "host, vhost, username or password is too long");
@@ -81,9 +71,9 @@ enum mb_status amqp_address_resolve(const struct amqp_endpoint *endpoint,
     if (address->username[0] == '\0') {
         address->external = address->tls && endpoint->tls.cert != NULL;
         if (!address->external) {
-            copy_text(address->username, sizeof address->username, "guest");
+            mb_text_fit(address->username, sizeof address->username, "guest");
             if (address->password[0] == '\0')
-                copy_text(address->password, sizeof address->password, "guest");
+                mb_text_fit(address->password, sizeof address->password, "guest");
         }
     }
     return MB_OK;

@@ -31,16 +31,6 @@ static int64_t now_ms(const struct amqp_client *client)
     return client->host->monotonic_ms(client->host->context);
 }
 
-static bool copy_text(char *buffer, size_t size, const char *text)
-{
-    size_t length = strlen(text);
-
-    if (length >= size)
-        return false;
-    memcpy(buffer, text, length + 1);
-    return true;
-}
-
 static struct timeval time_left(const struct amqp_client *client, int64_t deadline_ms)
 {
     int64_t left = deadline_ms - now_ms(client);
@@ -387,8 +377,8 @@ static enum mb_status set_up(struct amqp_client *client, const struct mb_open_pa
     if (status != MB_OK)
         return status;
     snprintf(client->name, sizeof client->name, "%s:%d", address.host, address.port);
-    copy_text(client->vhost, sizeof client->vhost, address.vhost);
-    copy_text(client->username, sizeof client->username, address.username);
+    mb_text_fit(client->vhost, sizeof client->vhost, address.vhost);
+    mb_text_fit(client->username, sizeof client->username, address.username);
     client->connection = amqp_new_connection();
     client->out = client->host->alloc(client->host->context, out_size);
     client->out_capacity = out_size;

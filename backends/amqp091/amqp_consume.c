@@ -8,6 +8,7 @@
  * connection, whose name says which queue is being read: who does not get it stands by.
  */
 #include "amqp.h"
+#include <kit/hash.h>
 
 #define STANDBY_RETRY_MS 1000u
 #define GUARD_PREFIX     "mbridge.active."
@@ -81,16 +82,15 @@ void amqp_own_name(const char *prefix, const char *group, const char *queue,
                    char name[AMQP_SHORTSTR_MAX + 1])
 {
     const char *parts[] = {group != NULL ? group : "", queue};
-    uint64_t hash = 14695981039346656037u;
+    uint64_t hash = MB_HASH_BEGIN;
 
     if (snprintf(name, AMQP_SHORTSTR_MAX + 1, "%s%s%s%s", prefix, parts[0],
                  group != NULL ? "." : "", queue) <= (int)AMQP_SHORTSTR_MAX)
         return;
     for (int i = 0; i < 2; i++) {
-        for (const char *at = parts[i]; *at != '\0'; at++)
-            hash = (hash ^ (unsigned char)*at) * 1099511628211u;
+        hash = mb_hash_add(hash, parts[i], strlen(parts[i]));
         if (i == 0 && group != NULL)
-            hash *= 1099511628211u;
+            hash = mb_hash_add(hash, "", 1);
     }
     snprintf(name, AMQP_SHORTSTR_MAX + 1, "%s%016llx", prefix, (unsigned long long)hash);
 }

@@ -10,9 +10,6 @@
 #include <kit/flatten.h>
 #include <kit/utf8.h>
 
-/* Below that many headers, comparing each with each is the fastest. */
-#define PAIRWISE_MAX 16u
-
 /* Headers that stand for what has no property here. */
 enum substitute {
     SUBSTITUTE_MESSAGE_ID,
@@ -297,56 +294,6 @@ static bool says_property(const struct mb_message *natural, const struct mb_head
     }
 }
 
-static uint64_t hash_of(struct mb_slice name)
-{
-    const unsigned char *at = name.data;
-    uint64_t hash = 14695981039346656037u;
-
-    for (size_t i = 0; i < name.size; i++)
-        hash = (hash ^ at[i]) * 1099511628211u;
-    return hash ^ hash >> 32;
-}
-
-/* Marks each header whose name comes again behind it: a table has unique names, the last wins. */
-static enum mb_status find_repeated(struct projection *projection, unsigned char *repeated)
-{
-    const struct mb_header *headers = projection->message->headers;
-    uint32_t count = projection->message->headers_count;
-    size_t slots_count = 64;
-    uint32_t *slots;
-
-    if (count <= PAIRWISE_MAX) {
-        for (uint32_t i = 0; i < count; i++) {
-            for (uint32_t j = i + 1; j < count && repeated[i] == 0; j++)
-                repeated[i] =
-                    has_place(&headers[j]) && mb_slice_equal(headers[i].name, headers[j].name);
-        }
-        return MB_OK;
-    }
-    while (slots_count < 2 * (size_t)count)
-        slots_count *= 2;
-    slots = mb_arena_alloc(&projection->scratch->arena, slots_count * sizeof *slots);
-    if (slots == NULL)
-        return MB_NO_MEMORY;
-    memset(slots, 0, slots_count * sizeof *slots); /* index + 1; 0: free */
-    for (uint32_t i = count; i-- > 0;) {
-        size_t at;
-
-        if (!has_place(&headers[i]))
-            continue;
-        for (at = hash_of(headers[i].name) & (slots_count - 1); slots[at] != 0;
-             at = (at + 1) & (slots_count - 1)) {
-            if (mb_slice_equal(headers[i].name, headers[slots[at] - 1].name))
-                break;
-        }
-        if (slots[at] != 0)
-            repeated[i] = 1;
-        else
-            slots[at] = i + 1;
-    }
-    return MB_OK;
-}
-
 /* A header of the name of one that we want to write gets its value, and keeps its place. */
 static void substitute_in_place(struct projection *projection, struct mb_header *header)
 {
@@ -394,20 +341,18 @@ static enum mb_status project_headers(struct projection *projection)
     const struct mb_message *message = projection->message;
     struct mb_arena *arena = &projection->scratch->arena;
     uint32_t count = message->headers_count;
-    unsigned char *repeated = mb_arena_alloc(arena, count);
-    enum mb_status status;
+    const bool *repeated = mb_headers_repeated(message, has_place, projection->scratch);
+    enum mb_status status = MB_OK;
 
     projection->headers =
         mb_arena_alloc(arena, (count + (size_t)SUBSTITUTES_COUNT) * sizeof *projection->headers);
     if (repeated == NULL || projection->headers == NULL)
         return MB_NO_MEMORY;
-    memset(repeated, 0, count);
-    status = find_repeated(projection, repeated);
     for (uint32_t i = 0; i < count && status == MB_OK; i++) {
         const struct mb_header *header = &message->headers[i];
         struct mb_header *natural = &projection->headers[projection->headers_count];
 
-        if (!has_place(header) || header->name.size > AMQP_SHORTSTR_MAX || repeated[i] != 0 ||
+        if (!has_place(header) || header->name.size > AMQP_SHORTSTR_MAX || repeated[i] ||
             is_reserved(header->name) ||
             (!projection->is_restored && says_property(projection->natural, header)))
             continue;

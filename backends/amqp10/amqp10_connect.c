@@ -22,16 +22,6 @@
 #define SESSIONS_MAX     1024u
 #define CLOSE_REFUSED_MS 500u
 
-static bool copy_text(char *buffer, size_t size, const char *text)
-{
-    size_t length = strlen(text);
-
-    if (length >= size)
-        return false;
-    memcpy(buffer, text, length + 1);
-    return true;
-}
-
 static enum mb_status resolve_uri(const char *text, struct amqp10_place *place,
                                   struct mb_error *err)
 {
@@ -53,11 +43,11 @@ static enum mb_status resolve_uri(const char *text, struct amqp10_place *place,
                               "uri: a path has no meaning here: the address is the option "
                               "`address` of a source or sink");
     if (uri.host != NULL && uri.host[0] != '\0')
-        fits = fits && copy_text(place->host, sizeof place->host, uri.host);
+        fits = fits && mb_text_fit(place->host, sizeof place->host, uri.host);
     if (uri.username != NULL)
-        fits = fits && copy_text(place->username, sizeof place->username, uri.username);
+        fits = fits && mb_text_fit(place->username, sizeof place->username, uri.username);
     if (uri.password != NULL)
-        fits = fits && copy_text(place->password, sizeof place->password, uri.password);
+        fits = fits && mb_text_fit(place->password, sizeof place->password, uri.password);
     place->port = uri.port;
     if (status == MB_OK && !fits)
         status = mb_error_set(err, MB_INVALID, MB_CAUSE_NONE, "uri", "uri: a part is too long");
@@ -103,9 +93,9 @@ static bool resolve_log_in(const struct amqp10_endpoint *endpoint, struct amqp10
     const char *password =
         endpoint->sasl_password != NULL ? endpoint->sasl_password : endpoint->password;
 
-    if (username != NULL && !copy_text(place->username, sizeof place->username, username))
+    if (username != NULL && !mb_text_fit(place->username, sizeof place->username, username))
         return false;
-    if (password != NULL && !copy_text(place->password, sizeof place->password, password))
+    if (password != NULL && !mb_text_fit(place->password, sizeof place->password, password))
         return false;
     place->mechanism = (enum amqp10_mechanism)endpoint->mechanism;
     if (place->mechanism != AMQP10_SASL_AUTO)
@@ -126,7 +116,7 @@ enum mb_status amqp10_place_resolve(const struct amqp10_endpoint *endpoint,
     enum mb_status status = MB_OK;
 
     memset(place, 0, sizeof *place);
-    copy_text(place->host, sizeof place->host, "localhost");
+    mb_text_fit(place->host, sizeof place->host, "localhost");
     if (endpoint->uri != NULL)
         status = resolve_uri(endpoint->uri, place, err);
     if (status == MB_OK && endpoint->host != NULL)
@@ -138,8 +128,8 @@ enum mb_status amqp10_place_resolve(const struct amqp10_endpoint *endpoint,
         place->port = (int)endpoint->port;
     if (place->port == 0)
         place->port = place->tls ? PORT_TLS : PORT_PLAIN;
-    if (!copy_text(place->hostname, sizeof place->hostname,
-                   endpoint->vhost != NULL ? endpoint->vhost : place->host) ||
+    if (!mb_text_fit(place->hostname, sizeof place->hostname,
+                     endpoint->vhost != NULL ? endpoint->vhost : place->host) ||
         !resolve_log_in(endpoint, place))
         return mb_error_set(err, MB_INVALID, MB_CAUSE_NONE, "options",
                             "vhost, username or password is too long");
@@ -381,11 +371,11 @@ static enum mb_status set_up(struct amqp10_client *client, const struct amqp10_o
     if (status != MB_OK)
         return status;
     if (open->redirect != NULL) {
-        copy_text(place->host, sizeof place->host, open->redirect->host);
+        mb_text_fit(place->host, sizeof place->host, open->redirect->host);
         if (open->redirect->port > 0)
             place->port = open->redirect->port;
         if (open->redirect->hostname[0] != '\0')
-            copy_text(place->hostname, sizeof place->hostname, open->redirect->hostname);
+            mb_text_fit(place->hostname, sizeof place->hostname, open->redirect->hostname);
     }
     snprintf(client->name, sizeof client->name, "%s:%d", place->host, place->port);
     name_container(client, open, endpoint);

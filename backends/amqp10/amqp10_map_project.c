@@ -5,10 +5,8 @@
 #include <kit/flatten.h>
 #include <kit/types.h>
 #include <kit/utf8.h>
-#include <stdlib.h>
 
-#define HEADERS_COMPARED_MAX 24u /* more are sorted */
-#define APP_ID_NAME          "app-id"
+#define APP_ID_NAME "app-id"
 
 static bool is_text(struct mb_slice slice)
 {
@@ -191,67 +189,10 @@ static enum mb_status project_any(const struct mb_value *value, struct mb_scratc
     return has_foreign(value) ? replace_foreign(value, scratch, ret_value) : MB_OK;
 }
 
-/* Which application header is the last of its name. */
-struct entry {
-    struct mb_slice name;
-    uint32_t index;
-};
-
-static int compare_entries(const void *left, const void *right)
+/* Application properties are a map of unique names. */
+static bool is_property(const struct mb_header *header)
 {
-    const struct entry *a = left;
-    const struct entry *b = right;
-    size_t size = a->name.size < b->name.size ? a->name.size : b->name.size;
-    int order = size > 0 ? memcmp(a->name.data, b->name.data, size) : 0;
-
-    if (order != 0)
-        return order;
-    if (a->name.size != b->name.size)
-        return a->name.size < b->name.size ? -1 : 1;
-    return a->index < b->index ? -1 : a->index > b->index;
-}
-
-static bool comes_again(const struct mb_message *message, uint32_t at)
-{
-    for (uint32_t i = at + 1; i < message->headers_count; i++) {
-        const struct mb_header *header = &message->headers[i];
-
-        if (header->section == MB_SECTION_APPLICATION && header->name.data != NULL &&
-            mb_slice_equal(header->name, message->headers[at].name))
-            return true;
-    }
-    return false;
-}
-
-/* One flag a header, true for what comes again later in the list; NULL: memory is out. */
-static bool *find_repeated(const struct mb_message *message, struct mb_scratch *scratch)
-{
-    uint32_t count = message->headers_count;
-    bool *repeated = mb_arena_alloc(&scratch->arena, count);
-    struct entry *entries;
-    uint32_t used = 0;
-
-    if (repeated == NULL)
-        return NULL;
-    memset(repeated, 0, count);
-    if (count <= HEADERS_COMPARED_MAX) {
-        for (uint32_t i = 0; i < count; i++)
-            repeated[i] =
-                message->headers[i].section == MB_SECTION_APPLICATION && comes_again(message, i);
-        return repeated;
-    }
-    entries = mb_arena_alloc(&scratch->arena, count * sizeof *entries);
-    if (entries == NULL)
-        return NULL;
-    for (uint32_t i = 0; i < count; i++) {
-        if (message->headers[i].section == MB_SECTION_APPLICATION &&
-            message->headers[i].name.data != NULL)
-            entries[used++] = (struct entry){message->headers[i].name, i};
-    }
-    qsort(entries, used, sizeof *entries, compare_entries);
-    for (uint32_t i = 0; i + 1 < used; i++)
-        repeated[entries[i].index] = mb_slice_equal(entries[i].name, entries[i + 1].name);
-    return repeated;
+    return header->section == MB_SECTION_APPLICATION && header->name.data != NULL;
 }
 
 /* Whether an annotation's name is what its type says. */
@@ -311,7 +252,7 @@ static bool has_app_id(const struct mb_header *headers, uint32_t count)
 static enum mb_status project_headers(const struct mb_message *message, struct mb_scratch *scratch,
                                       struct mb_message *natural)
 {
-    bool *repeated = find_repeated(message, scratch);
+    const bool *repeated = mb_headers_repeated(message, is_property, scratch);
     struct mb_header *headers =
         mb_arena_alloc(&scratch->arena, ((size_t)message->headers_count + 1) * sizeof *headers);
     uint32_t count = 0;

@@ -4,22 +4,13 @@
  * session over a link that it refuses, and what is under way on other links must not go with it.
  */
 #include "amqp10_sink.h"
+#include <kit/hash.h>
 
 /* A sender needs no room for input; this is the least that proton takes. */
 #define SESSION_CAPACITY  ((size_t)AMQP10_FRAME_MAX * 4)
 #define ATTACH_TIMEOUT_MS 10000
 /* So long a refusal answers for further messages. */
 #define REFUSED_KEEP_MS 1000
-
-static uint64_t hash_of(struct mb_slice address)
-{
-    const unsigned char *bytes = address.data;
-    uint64_t hash = 14695981039346656037u;
-
-    for (size_t i = 0; i < address.size; i++)
-        hash = (hash ^ bytes[i]) * 1099511628211u;
-    return hash;
-}
 
 enum mb_status amqp10_senders_init(struct mb_sink *sink, uint32_t count, struct mb_error *err)
 {
@@ -184,7 +175,7 @@ static struct sender *find_by_address(struct mb_sink *sink, struct mb_slice addr
     uint64_t hash;
 
     if (sender == NULL || !has_address(sender, address)) {
-        hash = hash_of(address);
+        hash = mb_hash_add(MB_HASH_BEGIN, address.data, address.size);
         sender = search(sink, address, hash);
         if (sender == NULL)
             sender = add(sink, address, hash);
@@ -194,7 +185,7 @@ static struct sender *find_by_address(struct mb_sink *sink, struct mb_slice addr
     if (sender->state == AMQP10_LINK_REFUSED &&
         amqp10_now_ms(sink->host) - sender->refused_ms >= REFUSED_KEEP_MS) {
         end(sink, sender);
-        sender = add(sink, address, hash_of(address));
+        sender = add(sink, address, mb_hash_add(MB_HASH_BEGIN, address.data, address.size));
         if (sender == NULL)
             return NULL;
     }

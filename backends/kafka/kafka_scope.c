@@ -2,16 +2,15 @@
 /* The consumer's partitions by number and by name. A scope stays until the instance ends, so that
  * its number is the same each time the partition comes back. */
 #include "kafka.h"
+#include "kit/hash.h"
 
 #define MARKS_MAX 4096u
 
 static size_t hash_of(const char *topic, int32_t partition)
 {
-    uint64_t hash = UINT64_C(0xcbf29ce484222325);
+    uint64_t hash = mb_hash_add(MB_HASH_BEGIN, topic, strlen(topic));
 
-    for (const char *at = topic; *at != '\0'; at++)
-        hash = (hash ^ (unsigned char)*at) * UINT64_C(0x100000001b3);
-    hash = (hash ^ (uint32_t)partition) * UINT64_C(0x100000001b3);
+    hash = mb_hash_add(hash, &partition, sizeof partition);
     return (size_t)(hash ^ hash >> 32);
 }
 

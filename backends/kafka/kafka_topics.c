@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Handles of topics by name: the library's own look-up for each record takes locks. */
 #include "kafka.h"
+#include "kit/hash.h"
 
 #define TOPICS_MAX 65536u
 
@@ -11,11 +12,9 @@ struct kafka_topic {
 
 static size_t place_of(const struct kafka_topics *topics, const char *name)
 {
-    uint64_t hash = UINT64_C(0xcbf29ce484222325);
+    uint64_t hash = mb_hash_add(MB_HASH_BEGIN, name, strlen(name));
     size_t at;
 
-    for (const char *c = name; *c != '\0'; c++)
-        hash = (hash ^ (unsigned char)*c) * UINT64_C(0x100000001b3);
     at = (size_t)(hash ^ hash >> 32) & (topics->size - 1);
     while (topics->items[at].name != NULL && strcmp(topics->items[at].name, name) != 0)
         at = (at + 1) & (topics->size - 1);

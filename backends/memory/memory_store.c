@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The store: streams, their partitions, and what sinks keep there about sources. */
+#include "kit/hash.h"
 #include "memory.h"
 
 #include <stdlib.h>
@@ -35,12 +36,7 @@ char *memory_text_copy(const void *text, size_t size)
 /* FNV-1a: spreads well enough, and a key has the same partition in every run. */
 uint64_t memory_hash(const void *data, size_t size)
 {
-    const unsigned char *bytes = data;
-    uint64_t hash = UINT64_C(0xcbf29ce484222325);
-
-    for (size_t i = 0; i < size; i++)
-        hash = (hash ^ bytes[i]) * UINT64_C(0x100000001b3);
-    return hash;
+    return mb_hash_add(MB_HASH_BEGIN, data, size);
 }
 
 struct memory_stream *memory_stream_find(struct memory_store *store, const char *store_name,

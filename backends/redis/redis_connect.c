@@ -12,16 +12,6 @@
 
 #define ARGUMENTS_MAX 64u
 
-static bool copy_text(char *buffer, size_t size, const char *text)
-{
-    size_t length = strlen(text);
-
-    if (length >= size)
-        return false;
-    memcpy(buffer, text, length + 1);
-    return true;
-}
-
 /* ---- the address ---- */
 
 bool redis_node_parse(const char *text, size_t size, int default_port, struct redis_node *ret_node)
@@ -97,9 +87,9 @@ static enum mb_status resolve_uri(const char *text, struct redis_address *addres
                               "uri: \"%.100s\" is no host:port, or a list of more than 16",
                               uri.authority);
     if (uri.username != NULL)
-        fits = fits && copy_text(address->username, sizeof address->username, uri.username);
+        fits = fits && mb_text_fit(address->username, sizeof address->username, uri.username);
     if (uri.password != NULL)
-        fits = fits && copy_text(address->password, sizeof address->password, uri.password);
+        fits = fits && mb_text_fit(address->password, sizeof address->password, uri.password);
     if (status == MB_OK && uri.path != NULL && uri.path[0] != '\0') {
         char *rest;
         long db = strtol(uri.path, &rest, 10);
@@ -130,13 +120,13 @@ enum mb_status redis_address_resolve(const struct redis_endpoint *endpoint,
             return status;
     }
     if (address->nodes_count == 0 || address->nodes[0].host[0] == '\0') {
-        copy_text(address->nodes[0].host, sizeof address->nodes[0].host, "127.0.0.1");
+        mb_text_fit(address->nodes[0].host, sizeof address->nodes[0].host, "127.0.0.1");
         if (address->nodes_count == 0)
             address->nodes[0].port = 6379;
         address->nodes_count = 1;
     }
     if (endpoint->host != NULL) {
-        fits = copy_text(address->nodes[0].host, sizeof address->nodes[0].host, endpoint->host);
+        fits = mb_text_fit(address->nodes[0].host, sizeof address->nodes[0].host, endpoint->host);
         address->nodes_count = 1;
     }
     if (endpoint->port > 0)
@@ -144,9 +134,9 @@ enum mb_status redis_address_resolve(const struct redis_endpoint *endpoint,
     if (endpoint->db > 0)
         address->db = (int)endpoint->db;
     if (endpoint->username != NULL)
-        fits = fits && copy_text(address->username, sizeof address->username, endpoint->username);
+        fits = fits && mb_text_fit(address->username, sizeof address->username, endpoint->username);
     if (endpoint->password != NULL)
-        fits = fits && copy_text(address->password, sizeof address->password, endpoint->password);
+        fits = fits && mb_text_fit(address->password, sizeof address->password, endpoint->password);
     if (!fits)
         return mb_error_set(err, MB_INVALID, MB_CAUSE_NONE, "options",
                             "host, username or password is too long");

@@ -3,12 +3,10 @@
 #include "core/config/loader.h"
 #include "core/config/suggest.h"
 #include "core/runtime/registry.h"
+#include "kit/hash.h"
 #include "kit/uri.h"
 
 #include <stdlib.h>
-
-#define HASH_BEGIN 0xcbf29ce484222325u
-#define HASH_PRIME 0x100000001b3u
 
 /* One side of the copy while it is built. */
 struct side {
@@ -24,10 +22,7 @@ struct side {
 static void hash_add(uint64_t *hash, const char *text)
 {
     /* With its NUL, so that two texts do not run into one. */
-    for (size_t i = 0, size = strlen(text) + 1; i < size; i++) {
-        *hash ^= (unsigned char)text[i];
-        *hash *= HASH_PRIME;
-    }
+    *hash = mb_hash_add(*hash, text, strlen(text) + 1);
 }
 
 /* The settings that have the option: the endpoint's, the stream's, the core's. */
@@ -259,7 +254,7 @@ enum mb_status mb_config_from_urls(const char *from, const char *to, struct mb_r
                                    struct mb_diagnostics *diagnostics)
 {
     struct mb_loader loader = {.registry = registry, .diagnostics = diagnostics};
-    uint64_t hash = HASH_BEGIN;
+    uint64_t hash = MB_HASH_BEGIN;
     struct side source = {.loader = &loader, .owner = "FROM", .hash = &hash};
     struct side sink = {.loader = &loader, .owner = "TO", .hash = &hash};
     enum mb_status status;
