@@ -54,6 +54,8 @@ void mb_stable_id_add(struct mb_text *out, const struct mb_message *message)
     mb_text_add(out, origin->identity.data, origin->identity.size);
     mb_text_add(out, "/", 1);
     mb_text_add(out, origin->stream.data, origin->stream.size);
-    mb_text_addf(out, "/%d/", (int)origin->partition);
+    mb_text_add(out, "/", 1);
+    mb_text_add_i64(out, origin->partition);
+    mb_text_add(out, "/", 1);
     mb_text_position(out, message->position);
 }

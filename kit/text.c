@@ -72,6 +72,25 @@ static void add_text(struct mb_text *text, const char *string)
     mb_text_add(text, string, strlen(string));
 }
 
+void mb_text_add_u64(struct mb_text *text, uint64_t number)
+{
+    char digits[20];
+    char *at = digits + sizeof digits;
+
+    do {
+        *--at = (char)('0' + number % 10);
+        number /= 10;
+    } while (number > 0);
+    mb_text_add(text, at, (size_t)(digits + sizeof digits - at));
+}
+
+void mb_text_add_i64(struct mb_text *text, int64_t number)
+{
+    if (number < 0)
+        mb_text_add(text, "-", 1);
+    mb_text_add_u64(text, number < 0 ? 0 - (uint64_t)number : (uint64_t)number);
+}
+
 void mb_text_addf(struct mb_text *text, const char *format, ...)
 {
     char small[256];
@@ -271,13 +290,13 @@ void mb_text_value(struct mb_text *text, const struct mb_value *value, bool *ret
     case MB_I32:
     case MB_I64:
     case MB_TIMESTAMP_MS:
-        mb_text_addf(text, "%" PRId64, value->as.i);
+        mb_text_add_i64(text, value->as.i);
         return;
     case MB_U8:
     case MB_U16:
     case MB_U32:
     case MB_U64:
-        mb_text_addf(text, "%" PRIu64, value->as.u);
+        mb_text_add_u64(text, value->as.u);
         return;
     case MB_F32:
         add_f32(text, value->as.f32);
@@ -321,10 +340,14 @@ void mb_text_position(struct mb_text *text, struct mb_position position)
 {
     switch ((enum mb_position_kind)position.kind) {
     case MB_POSITION_OFFSET:
-        mb_text_addf(text, "offset:%" PRIu64, position.lo);
+        add_text(text, "offset:");
+        mb_text_add_u64(text, position.lo);
         return;
     case MB_POSITION_ID:
-        mb_text_addf(text, "id:%" PRIu64 "-%" PRIu64, position.hi, position.lo);
+        add_text(text, "id:");
+        mb_text_add_u64(text, position.hi);
+        mb_text_add(text, "-", 1);
+        mb_text_add_u64(text, position.lo);
         return;
     case MB_POSITION_TIME:
         mb_text_addf(text, "time:%" PRIu64, position.lo);

@@ -29,6 +29,8 @@ void mb_text_release(struct mb_text *text);
  * adds to text->size. false: the text failed. */
 bool mb_text_reserve(struct mb_text *text, size_t size);
 void mb_text_add(struct mb_text *text, const void *data, size_t size);
+void mb_text_add_u64(struct mb_text *text, uint64_t number); /* decimal */
+void mb_text_add_i64(struct mb_text *text, int64_t number);
 MB_PRINTF(2, 3) void mb_text_addf(struct mb_text *text, const char *format, ...);
 
 /* Appends the text of value. Strings, symbols and binary as they are; null adds nothing.
