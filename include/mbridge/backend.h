@@ -16,7 +16,7 @@
 #include <mbridge/source.h>
 
 #define MB_ABI_MAJOR   1u
-#define MB_ABI_MINOR   1u
+#define MB_ABI_MINOR   2u
 #define MB_ABI_VERSION (MB_ABI_MAJOR << 16 | MB_ABI_MINOR)
 
 /*

@@ -49,7 +49,10 @@ enum mb_sink_traits {
     MB_SINK_TELLS_POSITION = 1u << 0,
     MB_SINK_TRANSACTIONS = 1u << 1,
     MB_SINK_STORES_POSITIONS = 1u << 2,
-    MB_SINK_PARTITIONED = 1u << 3
+    MB_SINK_PARTITIONED = 1u << 3,
+    /* Since 1.2. With params->effectively_once the sink itself leaves out what the destination has:
+     * a message whose origin and position were stored before completes as confirmed, again. */
+    MB_SINK_DEDUPLICATES = 1u << 4
 };
 
 /* A source position to store with a transaction, named so that it is found again. */

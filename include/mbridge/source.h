@@ -111,6 +111,10 @@ struct mb_open_params {
     bool ordered;        /* the route keeps order by key */
     uint8_t provenance;  /* enum mb_provenance (sink.h) */
     bool strict; /* since 1.1. sink: what cannot be carried losslessly is rejected, not degraded */
+    /* Since 1.2. sink: a message must not be stored twice, whatever breaks. The sink has the trait
+     * MB_SINK_TRANSACTIONS with MB_SINK_STORES_POSITIONS, or MB_SINK_DEDUPLICATES; it is the only
+     * one of its route, and messages have an origin and a position that last. */
+    bool effectively_once;
 };
 
 struct mb_source_ops {
