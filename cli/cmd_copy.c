@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "cli/service.h"
 #include "core/base/clock.h"
+#include "kit/uri.h"
 
 #include <getopt.h>
 #include <stdlib.h>
@@ -121,33 +122,15 @@ static bool summarize(const struct progress *progress, struct mb_bridge *bridge)
 /* Process lists show the arguments: what is secret in a URL is overwritten there. */
 static void hide_secrets(char *url)
 {
-    char *begin = strstr(url, "://");
-    char *query = strchr(url, '?');
-    char *authority_end;
-    char *at = NULL;
+    size_t size = strlen(url) + 1;
+    char *shown = malloc(size);
 
-    begin = begin != NULL ? begin + 3 : url;
-    authority_end = begin + strcspn(begin, "/?#");
-    for (char *c = begin; c < authority_end; c++) {
-        if (*c == '@')
-            at = c;
-    }
-    for (char *c = begin; at != NULL && c < at; c++) {
-        if (*c == ':') {
-            memset(c + 1, '*', (size_t)(at - c - 1));
-            break;
-        }
-    }
-    for (char *part = query; part != NULL; part = strchr(part, '&')) {
-        char *value;
-
-        part++;
-        value = part + strcspn(part, "=&");
-        if (*value != '=' || value - part < 6 ||
-            (memcmp(value - 6, "ssword", 6) != 0 && memcmp(value - 6, "secret", 6) != 0))
-            continue;
-        memset(value + 1, '*', strcspn(value + 1, "&"));
-    }
+    if (shown != NULL)
+        mb_uri_redact(url, shown, size);
+    memset(url, 0, size);
+    if (shown != NULL)
+        memcpy(url, shown, strlen(shown));
+    free(shown);
 }
 
 static int copy(struct cli_service *service, struct progress *progress, const char *from,

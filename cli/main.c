@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "cli/cli.h"
+#include "cli/dump.h"
 
 #include "core/config/suggest.h"
 
@@ -156,6 +157,7 @@ int main(int argc, char **argv)
 
     /* A reader that has gone is an error of the write, not the end of the program. */
     signal(SIGPIPE, SIG_IGN);
+    cli_dump_allow(false);
     if (argc < 2) {
         fputs(overview, stderr);
         return CLI_USAGE;

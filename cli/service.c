@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "cli/service.h"
 
+#include "cli/dump.h"
 #include "cli/notify.h"
 #include "core/base/clock.h"
 
@@ -8,7 +9,6 @@
 #include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
-#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <unistd.h>
 
@@ -57,12 +57,9 @@ bool cli_service_counters(struct cli_service *service)
 
 static void apply_process_settings(struct cli_service *service, const struct mb_config *config)
 {
-    struct rlimit none = {0, 0};
-
     atomic_store(&service->logger.level, config->log_level);
     atomic_store(&service->logger.format, config->log_format);
-    if (!config->core_dumps)
-        (void)setrlimit(RLIMIT_CORE, &none);
+    cli_dump_allow(config->core_dumps);
 }
 
 static void log_diagnostics(struct cli_service *service, const struct mb_diagnostics *diagnostics,

@@ -404,7 +404,8 @@ static bool is_authority(struct run run)
     return true;
 }
 
-/* Options that are secrets may be query parameters: their values are hidden by their names. */
+/* Options that are secrets may be query parameters: their values are hidden by their names, and so
+ * are those of names that are written with escapes. */
 static void put_query(struct output *output, const char *query)
 {
     const char *item = query;
@@ -415,7 +416,9 @@ static void put_query(struct output *output, const char *query)
         bool secret = false;
 
         for (const char *at = item; at < end; at++) {
-            if (strncasecmp(at, "password", 8) == 0 || strncasecmp(at, "secret", 6) == 0)
+            if (strncasecmp(at, "password", 8) == 0 || strncasecmp(at, "secret", 6) == 0 ||
+                strncasecmp(at, "key.pem", 7) == 0 ||
+                (*at == '%' && (equals == NULL || at < equals)))
                 secret = true;
         }
         if (secret && equals != NULL) {

@@ -6,7 +6,6 @@
 #include "core/router/patterns.h"
 
 #include <ctype.h>
-#include <errno.h>
 #include <stdlib.h>
 
 #define NAME_MAX_SIZE    100
@@ -39,6 +38,21 @@ void mb_check_bridge(struct mb_loader *loader, const struct mb_settings *setting
                           "counters");
 }
 
+static void warn_of_secret(struct mb_loader *loader, const struct mb_option *row,
+                           const struct mb_setting *setting)
+{
+    const char *text = setting->texts[0];
+    const char *exposure = mb_secret_exposure(text);
+    struct mb_error err;
+
+    mb_error_clear(&err);
+    if (!mb_secret_probe(text, &err))
+        mb_loader_warning(loader, setting->line, "%s: %s", row->name, err.text);
+    if (exposure != NULL)
+        mb_loader_warning(loader, setting->line, "%s: %s: %s", row->name, text + strlen("file:"),
+                          exposure);
+}
+
 /* Options that are dangerous by themselves. */
 static void warn_of_settings(struct mb_loader *loader, const struct mb_settings *settings)
 {
@@ -52,13 +66,8 @@ static void warn_of_settings(struct mb_loader *loader, const struct mb_settings 
             strcmp(setting->texts[0], row->default_text != NULL ? row->default_text : "") != 0)
             mb_loader_warning(loader, setting->line, "%s = %s is unsafe: %s", row->name,
                               setting->texts[0], row->doc);
-        if (row->flags & MB_OPTION_IS_SECRET && mb_secret_unreadable(setting->texts[0]) != NULL)
-            mb_loader_warning(loader, setting->line, "%s: %s cannot be read: %s", row->name,
-                              mb_secret_unreadable(setting->texts[0]), strerror(errno));
-        if (row->flags & MB_OPTION_IS_SECRET && mb_secret_is_exposed(setting->texts[0]))
-            mb_loader_warning(loader, setting->line,
-                              "%s: everybody on this machine can read %s (chmod o-r)", row->name,
-                              setting->texts[0] + strlen("file:"));
+        if (row->flags & MB_OPTION_IS_SECRET)
+            warn_of_secret(loader, row, setting);
     }
 }
 

@@ -23,19 +23,30 @@ bool mb_secret_is_reference(const char *text)
            behind(text, "credential:") != NULL;
 }
 
-const char *mb_secret_unreadable(const char *text)
-{
-    const char *path = behind(text, "file:");
-
-    return path != NULL && access(path, R_OK) != 0 ? path : NULL;
-}
-
-bool mb_secret_is_exposed(const char *text)
+/* Group members may read: a file of root that the group of a service reads is the usual way. */
+const char *mb_secret_exposure(const char *text)
 {
     const char *path = behind(text, "file:");
     struct stat status;
 
-    return path != NULL && stat(path, &status) == 0 && (status.st_mode & S_IROTH) != 0;
+    if (path == NULL || stat(path, &status) != 0)
+        return NULL;
+    if ((status.st_mode & S_IROTH) != 0)
+        return "everybody on this machine can read it (chmod o-r)";
+    if ((status.st_mode & (S_IWGRP | S_IWOTH)) != 0)
+        return "others than its owner can change it (chmod go-w)";
+    if (status.st_uid != 0 && status.st_uid != geteuid())
+        return "it belongs to a user who is neither root nor this one (chown it)";
+    return NULL;
+}
+
+bool mb_secret_probe(const char *text, struct mb_error *err)
+{
+    char *secret = NULL;
+    bool found = behind(text, "file:") == NULL || mb_secret_resolve(text, &secret, err) == MB_OK;
+
+    mb_secret_destroy(secret);
+    return found;
 }
 
 void mb_secret_destroy(char *secret)
@@ -65,33 +76,69 @@ static ssize_t read_all(int fd, char *buffer, size_t capacity)
     return (ssize_t)size;
 }
 
+/* Opened without waiting, and looked at before it is read: a pipe or a device must not hold the
+ * program, and could be read only once. */
+static int open_file(const char *path, struct mb_error *err)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+    struct stat info;
+
+    if (fd < 0 || fstat(fd, &info) != 0) {
+        enum mb_status status = errno == ENOENT   ? MB_NOT_FOUND
+                                : errno == EACCES ? MB_DENIED
+                                                  : MB_INVALID;
+
+        mb_error_set(err, status, MB_CAUSE_NONE, "secret", "the secret file %s cannot be read: %s",
+                     path, strerror(errno));
+    } else if (!S_ISREG(info.st_mode)) {
+        mb_error_set(err, MB_INVALID, MB_CAUSE_NONE, "secret", "the secret file %s is %s", path,
+                     S_ISDIR(info.st_mode) ? "a folder" : "no regular file");
+    } else {
+        return fd;
+    }
+    if (fd >= 0)
+        close(fd);
+    return -1;
+}
+
+/* What is wrong with the content; NULL: nothing. */
+static const char *fault_of(const char *buffer, size_t size)
+{
+    return size == 0                ? "is empty"
+           : size > SECRET_SIZE_MAX ? "is larger than 64 KiB"
+           : strlen(buffer) != size ? "holds a NUL byte"
+                                    : NULL;
+}
+
 static enum mb_status secret_from_file(const char *path, char **ret_secret, struct mb_error *err)
 {
     char *buffer = calloc(1, SECRET_SIZE_MAX + 2);
     enum mb_status status = MB_OK;
+    const char *fault;
     int fd = -1;
-    ssize_t size = -1;
+    ssize_t size;
 
     if (buffer == NULL)
         return mb_error_set(err, MB_NO_MEMORY, MB_CAUSE_NONE, "memory", "out of memory");
-    /* A pipe without a writer must not hold the program. */
-    fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
-    if (fd >= 0)
-        size = read_all(fd, buffer, SECRET_SIZE_MAX + 1);
+    fd = open_file(path, err);
+    if (fd < 0) {
+        status = err->status;
+        goto out;
+    }
+    size = read_all(fd, buffer, SECRET_SIZE_MAX + 1);
     if (size < 0) {
-        status = errno == ENOENT ? MB_NOT_FOUND : errno == EACCES ? MB_DENIED : MB_INVALID;
-        mb_error_set(err, status, MB_CAUSE_NONE, "secret", "the secret file %s cannot be read: %s",
-                     path, strerror(errno));
+        status = mb_error_set(err, MB_INVALID, MB_CAUSE_NONE, "secret",
+                              "the secret file %s cannot be read: %s", path, strerror(errno));
         goto out;
     }
     if (size > 0 && buffer[size - 1] == '\n')
         buffer[--size] = '\0';
     if (size > 0 && buffer[size - 1] == '\r')
         buffer[--size] = '\0';
-    if (size > SECRET_SIZE_MAX || strlen(buffer) != (size_t)size) {
-        status =
-            mb_error_set(err, MB_INVALID, MB_CAUSE_NONE, "secret", "the secret file %s %s", path,
-                         size > SECRET_SIZE_MAX ? "is larger than 64 KiB" : "holds a NUL byte");
+    fault = fault_of(buffer, (size_t)size);
+    if (fault != NULL) {
+        status = mb_error_set(err, MB_INVALID, MB_CAUSE_NONE, "secret", "the secret file %s %s",
+                              path, fault);
         goto out;
     }
     *ret_secret = strdup(buffer);

@@ -14,10 +14,11 @@ void mb_secret_destroy(char *secret); /* overwrites; NULL allowed */
 /* Whether text names a place instead of being the secret. */
 bool mb_secret_is_reference(const char *text);
 
-/* Whether it names a file that everybody on the machine may read. */
-/* The file that a reference names, if it cannot be read (now); else NULL. */
-const char *mb_secret_unreadable(const char *text);
+/* Whether the file that text names can be read and holds a secret; if not, err says why. True for
+ * everything else. */
+bool mb_secret_probe(const char *text, struct mb_error *err);
 
-bool mb_secret_is_exposed(const char *text);
+/* Who can read or change the file that text names though they should not; NULL: nobody. */
+const char *mb_secret_exposure(const char *text);
 
 #endif

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "core/runtime/registry.h"
 
+#include "core/runtime/trust.h"
+
 #include <dirent.h>
 #include <dlfcn.h>
 #include <errno.h>
 #include <limits.h>
 #include <stdlib.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #define NAME_SIZE_MAX  64u
@@ -138,35 +139,6 @@ static const struct entry *find_entry(const struct mb_registry *registry, const 
             return &registry->entries[i];
     }
     return NULL;
-}
-
-/* Code of a module runs with all the rights of the process: it has to be nobody else's to change.
- */
-static enum mb_status check_trusted(const char *path, const char *what, struct mb_error *err)
-{
-    struct stat info;
-
-    if (stat(path, &info) != 0)
-        return unusable(err, "%s %s: %s", what, path, strerror(errno));
-    if ((info.st_mode & S_IWOTH) != 0)
-        return unusable(err,
-                        "%s %s is writable by everyone: no module is loaded from there "
-                        "(chmod o-w it)",
-                        what, path);
-    return MB_OK;
-}
-
-static enum mb_status check_parent(const char *path, struct mb_error *err)
-{
-    char folder[PATH_MAX];
-    char *slash;
-
-    snprintf(folder, sizeof folder, "%s", path);
-    slash = strrchr(folder, '/');
-    if (slash == NULL)
-        return check_trusted(".", "the folder", err);
-    slash[slash == folder ? 1 : 0] = '\0';
-    return check_trusted(folder, "the folder", err);
 }
 
 static enum mb_status check_options(const struct mb_option_table *table, const char *what,
@@ -321,11 +293,11 @@ static enum mb_status load(struct mb_registry *registry, const char *path, const
         *ret_backend = known->backend;
         return MB_OK;
     }
-    status = check_parent(path, err);
+    status = mb_trust_folders(path, err);
     if (status == MB_OK)
-        status = check_parent(resolved, err);
+        status = mb_trust_folders(resolved, err);
     if (status == MB_OK)
-        status = check_trusted(resolved, "the module", err);
+        status = mb_trust_file(resolved, err);
     if (status == MB_OK)
         status = open_module(resolved, name, &backend, err);
     if (status == MB_OK)
@@ -372,7 +344,7 @@ static struct names *list_names(const struct mb_registry *registry)
     for (size_t i = 0; i < registry->entries_count; i++)
         add_name(names, registry->entries[i].backend->name);
     for (size_t i = 0; i < registry->folders_count; i++) {
-        DIR *folder = opendir(registry->folders[i]);
+        DIR *folder = registry->folders[i][0] == '/' ? opendir(registry->folders[i]) : NULL;
         const struct dirent *file;
 
         while (folder != NULL && (file = readdir(folder)) != NULL) {
@@ -454,6 +426,9 @@ enum mb_status mb_registry_find(struct mb_registry *registry, const char *name_o
         char path[PATH_MAX];
         int size = snprintf(path, sizeof path, "%s/%s.so", registry->folders[i], name_or_path);
 
+        if (registry->folders[i][0] != '/')
+            return unusable(err, "MBRIDGE_MODULES is \"%s\", which is no absolute path",
+                            registry->folders[i]);
         if (size > 0 && (size_t)size < sizeof path && access(path, F_OK) == 0)
             return load(registry, path, name_or_path, ret_backend, err);
     }

@@ -3,10 +3,10 @@
  * The registry of backends: finds modules, checks their ABI, keeps them for the life of the
  * process.
  *
- * Where a name is looked for: MBRIDGE_MODULES (a folder) if it is set and the process is not
- * privileged, the folder ../lib/mbridge beside the program, the installed folder. An absolute path
- * in `backend = "…"` is loaded as it is. Not thread-safe: used by one thread at a time (loading and
- * reloading of configurations).
+ * Where a name is looked for: MBRIDGE_MODULES (a folder, by its absolute path) if it is set and the
+ * process is not privileged, the folder ../lib/mbridge beside the program, the installed folder. An
+ * absolute path in `backend = "…"` is loaded as it is; what is trusted: trust.h. Not thread-safe:
+ * used by one thread at a time (loading and reloading of configurations).
  */
 #ifndef MBRIDGE_CORE_REGISTRY_H
 #define MBRIDGE_CORE_REGISTRY_H

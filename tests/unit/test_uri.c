@@ -233,6 +233,9 @@ static void test_redact(void **state)
     redacted("kafka://h/t?sasl.password=s&group=g", "kafka://h/t?sasl.password=***&group=g");
     redacted("kafka://h/t?properties=ssl.key.password=s", "kafka://h/t?properties=***");
     redacted("kafka://h/t?Secret=s&", "kafka://h/t?Secret=***&");
+    redacted("kafka://h/t?properties=ssl.key.pem=s", "kafka://h/t?properties=***");
+    redacted("kafka://h/t?sasl.pass%77ord=s&group=%20g",
+             "kafka://h/t?sasl.pass%77ord=***&group=%20g");
     mb_uri_redact("amqp://user:pass@host", tiny, sizeof tiny);
     assert_string_equal(tiny, "amqp://");
     mb_uri_redact("amqp://user", tiny, 0);

@@ -1,0 +1,17 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Whether a module may be loaded. Its code runs with all the rights of the process, so the file and
+ * the folder it is in have to be root's or the user's, and nobody else's to change; and no folder
+ * above may let everybody put another in its place. MB_UNSUPPORTED: err says what is wrong.
+ */
+#ifndef MBRIDGE_CORE_TRUST_H
+#define MBRIDGE_CORE_TRUST_H
+
+#include <mbridge/status.h>
+
+enum mb_status mb_trust_file(const char *path, struct mb_error *err);
+
+/* The folders of path, which is absolute: the one it is in, and those above. */
+enum mb_status mb_trust_folders(const char *path, struct mb_error *err);
+
+#endif
