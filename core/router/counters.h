@@ -20,9 +20,26 @@ enum mb_drop {
     MB_DROP_NONE = 0,
     MB_DROP_STEP = 1,
     MB_DROP_LOOP = 2, /* it has been at every destination already */
-    MB_DROP_EXPIRED = 3
+    MB_DROP_EXPIRED = 3,
+    MB_DROP_STORED = 4 /* the destination has it, as the position stored there says */
 };
-#define MB_DROPS_COUNT 4
+#define MB_DROPS_COUNT 5
+
+/* What every message that was taken has become, or is about to: received is the sum of the rest. */
+enum mb_term {
+    MB_TERM_RECEIVED = 0,
+    MB_TERM_DELIVERED = 1,
+    MB_TERM_DEAD_LETTERED = 2,
+    MB_TERM_FILTERED = 3,
+    MB_TERM_RELEASED = 4, /* given back to the source, which gives it out again */
+    MB_TERM_EXPIRED = 5,
+    MB_TERM_IN_FLIGHT = 6
+};
+#define MB_TERMS_COUNT 7
+
+struct mb_balance {
+    uint64_t terms[MB_TERMS_COUNT]; /* by enum mb_term */
+};
 
 struct mb_reason_counter {
     char reason[MB_REASON_SIZE];
@@ -49,6 +66,10 @@ struct mb_counters {
     mb_counter remaining;
     _Atomic bool remaining_known;
     _Atomic bool connected;
+    /* The terms as they stood together at the end of a step. version is odd while they change, 0:
+     * never published (a sum; read the counters themselves). */
+    _Atomic uint32_t version;
+    mb_counter published[MB_TERMS_COUNT];
     _Atomic uint32_t reasons_count; /* entries below it are complete; the last takes the overflow */
     struct mb_reason_counter retries[MB_COUNTED_REASONS_MAX];
 };
@@ -73,6 +94,17 @@ void mb_counters_retry(struct mb_counters *counters, const char *reason);
 
 /* One more message without each of the fields. */
 void mb_counters_degraded(struct mb_counters *counters, uint64_t fields);
+
+/* The worker's, at the end of a step: what others read of the terms belongs together. */
+void mb_counters_publish(struct mb_counters *counters);
+
+void mb_counters_balance(const struct mb_counters *counters, struct mb_balance *ret_balance);
+
+/* Whether received is the sum of the other terms. */
+bool mb_balance_holds(const struct mb_balance *balance);
+
+/* "received 7 = delivered 5 + …", with "but" for "=" where it does not hold. */
+void mb_balance_text(const struct mb_balance *balance, char *text, size_t size);
 
 /* Adds every counter of from to sum (gauges too). */
 void mb_counters_sum(struct mb_counters *sum, const struct mb_counters *from);

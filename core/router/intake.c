@@ -197,6 +197,7 @@ static enum mb_status take(struct mb_lane *lane, struct mb_message *message,
         /* It came between the notice and the end: left to the next owner. */
         entry->released = true;
         mb_counter_add(&lane->counters->released, 1);
+        lane->settled++;
         mb_lane_update(lane, sequence);
         return MB_OK;
     }

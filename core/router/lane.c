@@ -19,6 +19,7 @@ static void account(struct mb_lane *lane, const struct mb_entry *entry)
     } else {
         mb_counter_add(&lane->counters->delivered, 1);
     }
+    lane->settled++;
 }
 
 static void scope_is_dirty(struct mb_lane *lane, struct mb_scope *scope)
@@ -95,6 +96,7 @@ void mb_lane_release_unsent(struct mb_lane *lane, struct mb_scope *only)
     uint64_t count = mb_window_release_unsent(&lane->window, only, &lane->passed);
 
     mb_counter_add(&lane->counters->released, count);
+    lane->settled += count;
     mb_window_trim(&lane->window);
 }
 
@@ -334,8 +336,9 @@ static void step_closing(struct mb_lane *lane)
     mb_port_count(&lane->source);
     for (uint32_t i = 0; i < lane->outlets_count; i++)
         mb_port_count(&lane->outlets[i].port);
-    mb_counter_set(&lane->counters->in_flight, 0);
+    mb_counter_set(&lane->counters->in_flight, lane->taken_total - lane->settled);
     mb_counter_set(&lane->counters->in_flight_bytes, 0);
+    mb_counters_publish(lane->counters);
     atomic_store(&lane->counters->connected, false);
 }
 
@@ -349,8 +352,9 @@ static void counters_step(struct mb_lane *lane)
         mb_port_count(&lane->outlets[i].port);
     }
     atomic_store_explicit(&lane->counters->connected, connected, memory_order_relaxed);
-    mb_counter_set(&lane->counters->in_flight, mb_window_count(&lane->window));
+    mb_counter_set(&lane->counters->in_flight, lane->taken_total - lane->settled);
     mb_counter_set(&lane->counters->in_flight_bytes, lane->window.bytes);
+    mb_counters_publish(lane->counters);
 }
 
 static bool limit_is_reached(const struct mb_lane *lane)

@@ -155,6 +155,7 @@ struct mb_lane {
     int64_t stop_deadline_ms;
     uint64_t limit_messages; /* 0: none */
     uint64_t taken_total;
+    uint64_t settled;    /* of those: delivered, or whatever else became of them; the rest is open */
     uint32_t batch_size; /* how many messages the source is asked for at once */
     uint64_t unresolved; /* valid when CLOSED */
     bool failed;         /* the route's policy stopped it; error says why */

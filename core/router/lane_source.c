@@ -74,6 +74,7 @@ void mb_lane_scope_gone(struct mb_lane *lane, struct mb_scope *scope)
     scope->committed_total = scope->acked_total;
     released = mb_window_forget(&lane->window, scope, &lane->passed);
     mb_counter_add(&lane->counters->released, released);
+    lane->settled += released;
     for (size_t i = 0; i < lane->observers_count; i++) {
         if (lane->observers[i].scope_gone != NULL)
             lane->observers[i].scope_gone(lane->observers[i].context, scope);

@@ -30,7 +30,7 @@ struct mb_bridge {
     int fd;       /* epoll over both */
     bool stopping;
     bool timed_out;
-    bool failed; /* a route that is gone had failed */
+    bool failed; /* a route that is gone had failed, or miscounted */
     uint64_t unresolved;
 };
 
@@ -260,7 +260,7 @@ static void run_retire(struct mb_bridge *bridge, struct mb_route_run *run)
 {
     struct mb_route_run *successor = run_find(bridge, run->route->name, true);
 
-    bridge->failed = bridge->failed || (run->failed && successor == NULL);
+    bridge->failed = bridge->failed || run->miscounted || (run->failed && successor == NULL);
     bridge->unresolved += run->unresolved;
     mb_route_run_sum(run, successor != NULL ? &successor->past : &bridge->past);
     mb_route_run_destroy(run);
@@ -321,7 +321,7 @@ void mb_bridge_poll(struct mb_bridge *bridge, struct mb_bridge_status *ret_statu
     ret_status->exit_code = bridge->failed || bridge->timed_out;
     for (run = bridge->runs; run != NULL; run = run->next) {
         ret_status->unresolved += run->unresolved;
-        if (run->failed)
+        if (run->failed || run->miscounted)
             ret_status->exit_code = 1;
     }
     if (ret_status->unresolved > 0)
@@ -338,11 +338,15 @@ void mb_bridge_counters_json(struct mb_bridge *bridge, struct mb_text *text)
     mb_text_addf(text, ",\"uptime_seconds\":%" PRId64 ",\"routes\":{",
                  (mb_clock_monotonic_ms() - bridge->started_ms) / 1000);
     for (run = bridge->runs; run != NULL; run = run->next) {
+        struct mb_counters sum = {0};
+
         if (run->removed && run_find(bridge, run->route->name, true) != NULL)
             continue; /* a name once: its successor is the one to show */
         mb_text_addf(text, "%s", separator);
         mb_text_json_string(text, mb_slice_text(run->route->name));
         mb_text_addf(text, ":");
+        mb_route_run_sum(run, &sum);
+        mb_route_run_audit(run, NULL, &sum, bridge->logger);
         mb_route_run_json(run, text);
         separator = ",";
     }

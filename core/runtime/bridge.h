@@ -29,7 +29,7 @@ enum mb_bridge_state {
 
 struct mb_bridge_status {
     enum mb_bridge_state state;
-    int exit_code;       /* 0: done; 1: a route failed, or something is unresolved */
+    int exit_code;       /* 0: done; 1: a route failed, something is unresolved, or miscounted */
     uint64_t unresolved; /* messages sent but not confirmed when stop_timeout was over */
 };
 

@@ -141,6 +141,48 @@ void mb_route_run_stop(struct mb_route_run *run, int64_t timeout_ms)
     }
 }
 
+/* What a closed lane's counters say that no balance can: NULL, or the fault. */
+static const char *closed_fault(const struct mb_lane *lane, const struct mb_counters *counters)
+{
+    uint64_t delivered = mb_counter_get(&counters->delivered);
+
+    if (mb_counter_get(&counters->in_flight) != 0)
+        return "messages are in flight in a lane that is closed";
+    if (mb_counter_get(&counters->filtered) !=
+        mb_counter_get(&counters->filtered_by[MB_DROP_STEP]) +
+            mb_counter_get(&counters->filtered_by[MB_DROP_LOOP]) +
+            mb_counter_get(&counters->filtered_by[MB_DROP_STORED]))
+        return "filtered is not the sum of its reasons";
+    /* With paths a message may have been at a sink already, and is not sent there. */
+    for (uint32_t i = 0; i < lane->sinks_count && !lane->has_paths; i++) {
+        if (mb_counter_get(&counters->confirmed[lane->route->sinks_before + i]) < delivered)
+            return "more was counted as delivered than a sink confirmed";
+    }
+    return NULL;
+}
+
+bool mb_route_run_audit(struct mb_route_run *run, const struct mb_lane *lane,
+                        const struct mb_counters *counters, struct mb_logger *logger)
+{
+    struct mb_balance balance;
+    const char *fault = NULL;
+    char terms[256];
+
+    mb_counters_balance(counters, &balance);
+    if (!mb_balance_holds(&balance))
+        fault = "received is not the sum of what became of the messages";
+    else if (lane != NULL)
+        fault = closed_fault(lane, counters);
+    if (fault == NULL)
+        return true;
+    mb_balance_text(&balance, terms, sizeof terms);
+    if (!run->miscounted || lane != NULL)
+        mb_log(logger, MB_LOG_ERROR, "the counters do not account for every message", "route",
+               run->route->name, "reason", fault, "terms", terms, NULL);
+    run->miscounted = true;
+    return false;
+}
+
 bool mb_route_run_collect(struct mb_route_run *run, int64_t stop_timeout_ms)
 {
     bool all = true;
@@ -158,6 +200,7 @@ bool mb_route_run_collect(struct mb_route_run *run, int64_t stop_timeout_ms)
             continue;
         run->unresolved += made->worker_lane.lane->unresolved;
         run->failed = run->failed || made->worker_lane.lane->failed;
+        mb_route_run_audit(run, made->worker_lane.lane, &made->counters, made->slot->env.logger);
         mb_lane_destroy(made->worker_lane.lane);
         made->collected = true;
         made->slot->lanes_count--;
@@ -282,9 +325,11 @@ void mb_route_run_json(const struct mb_route_run *run, struct mb_text *text)
     number_add(text, "delivered", &sum.delivered);
     number_add(text, "dead_lettered", &sum.dead_lettered);
     number_add(text, "filtered", &sum.filtered);
-    mb_text_addf(text, ",\"filtered_by\":{\"step\":%" PRIu64 ",\"loop\":%" PRIu64 "}",
+    mb_text_addf(text, ",\"filtered_by\":{\"step\":%" PRIu64 ",\"loop\":%" PRIu64
+                 ",\"stored\":%" PRIu64 "}",
                  mb_counter_get(&sum.filtered_by[MB_DROP_STEP]),
-                 mb_counter_get(&sum.filtered_by[MB_DROP_LOOP]));
+                 mb_counter_get(&sum.filtered_by[MB_DROP_LOOP]),
+                 mb_counter_get(&sum.filtered_by[MB_DROP_STORED]));
     number_add(text, "released", &sum.released);
     number_add(text, "expired", &sum.expired);
     number_add(text, "lost", &sum.lost);

@@ -51,8 +51,9 @@ struct mb_route_run {
     struct mb_counters past; /* of lanes that are gone */
     uint64_t unresolved;
     bool failed;
-    bool kept;    /* by the reload that is being done */
-    bool removed; /* a reload took it out: drop it when it has stopped */
+    bool miscounted; /* its counters do not account for every message: told once */
+    bool kept;       /* by the reload that is being done */
+    bool removed;    /* a reload took it out: drop it when it has stopped */
 };
 
 /* How many lanes a route is run with. */
@@ -73,6 +74,11 @@ void mb_route_run_stop(struct mb_route_run *run, int64_t timeout_ms);
 
 /* Frees the lanes that closed; a lane that failed takes the others with it. true: it has ended. */
 bool mb_route_run_collect(struct mb_route_run *run, int64_t stop_timeout_ms);
+
+/* Whether the counters account for every message that was taken. Where they do not, the log says
+ * so and run->miscounted is set. lane: one that has closed; NULL: of the route, while it runs. */
+bool mb_route_run_audit(struct mb_route_run *run, const struct mb_lane *lane,
+                        const struct mb_counters *counters, struct mb_logger *logger);
 
 void mb_route_run_sum(const struct mb_route_run *run, struct mb_counters *sum);
 
