@@ -30,6 +30,10 @@ struct amqp10_encoding {
     bool group_from_key;  /* group-id := key, by option */
     bool trust_user_id;   /* user-id as a property */
     int64_t to_from_slot; /* index of the outgoing name that becomes `to`, or -1 */
+    /* Tells a message from others at the broker: instead of an application property of that name.
+     * name null: none. */
+    struct mb_slice own_name;
+    struct mb_slice own_value;
 };
 
 /* Appends the sections of a message to out: annotations with the carriers, then the bare message

@@ -396,9 +396,11 @@ static void put_annotations(struct mb_text *out, const struct mb_carried *carrie
         end(out, start, count);
 }
 
-/* All headers of one section, as a map; nothing if there are none. */
+/* All headers of one section, as a map; nothing if there are none. own: one more, a string, instead
+ * of what has its name; or name null. */
 static void put_map(struct mb_text *out, enum amqp10_section section,
-                    const struct mb_message *message, enum mb_section wanted)
+                    const struct mb_message *message, enum mb_section wanted,
+                    struct mb_slice own_name, struct mb_slice own_value)
 {
     size_t start = 0;
     uint64_t count = 0;
@@ -406,12 +408,20 @@ static void put_map(struct mb_text *out, enum amqp10_section section,
     for (uint32_t i = 0; i < message->headers_count; i++) {
         const struct mb_header *header = &message->headers[i];
 
-        if (header->section != wanted)
+        if (header->section != wanted ||
+            (own_name.data != NULL && mb_slice_equal(header->name, own_name)))
             continue;
         if (count == 0)
             start = begin(out, section, MB_CODE_MAP8);
         put_name(out, header);
         put_value(out, &header->value);
+        count += 2;
+    }
+    if (own_name.data != NULL) {
+        if (count == 0)
+            start = begin(out, section, MB_CODE_MAP8);
+        put_bytes(out, MB_CODE_STRING8, own_name);
+        put_bytes(out, MB_CODE_STRING8, own_value);
         count += 2;
     }
     if (count > 0)
@@ -494,13 +504,15 @@ enum mb_status amqp10_encode(const struct amqp10_encoding *encoding, const struc
         to = MB_SLICE_NULL;
     put_header(out, message);
     put_annotations(out, carried);
-    if (carried->verbatim && message->raw_kind == MB_RAW_AMQP10_BARE && to.data == NULL) {
+    if (carried->verbatim && message->raw_kind == MB_RAW_AMQP10_BARE && to.data == NULL &&
+        encoding->own_name.data == NULL) {
         mb_text_add(out, message->raw.data, message->raw.size);
     } else {
         put_properties(out, message, to);
-        put_map(out, AMQP10_APPLICATION_PROPERTIES, message, MB_SECTION_APPLICATION);
+        put_map(out, AMQP10_APPLICATION_PROPERTIES, message, MB_SECTION_APPLICATION,
+                encoding->own_name, encoding->own_value);
         put_body(out, message);
     }
-    put_map(out, AMQP10_FOOTER, message, MB_SECTION_FOOTER);
+    put_map(out, AMQP10_FOOTER, message, MB_SECTION_FOOTER, MB_SLICE_NULL, MB_SLICE_NULL);
     return out->failed ? refuse(message, out, start, err) : MB_OK;
 }

@@ -11,12 +11,15 @@
 /* A buffer that one large message made is not kept. */
 #define KEEP_SIZE   ((size_t)1 << 20)
 #define SIDECAR_MAX ((size_t)1 << 20)
+/* The application property that Artemis tells repeats by; it takes it as a string only. */
+#define PROPERTY_ONCE "_AMQ_DUPL_ID"
+#define ONCE_ID_MAX   ((size_t)1 << 16)
 
 static uint64_t sink_traits(const void *endpoint, const void *options)
 {
     (void)endpoint;
     (void)options;
-    return 0;
+    return MB_SINK_DEDUPLICATES; /* Artemis does; others are refused when they are known */
 }
 
 static enum mb_status make_tables(struct mb_sink *sink, uint32_t window, struct mb_error *err)
@@ -67,6 +70,17 @@ static void warn_of_rabbit(const struct amqp10_client *client)
     client->host->log(client->host->context, MB_LOG_WARN, text);
 }
 
+/* Whether repeats are told is the broker's matter, and only one does. */
+static enum mb_status look_for_artemis(const struct mb_sink *sink, struct mb_error *err)
+{
+    if (!sink->effectively_once || sink->client->product == AMQP10_PRODUCT_ARTEMIS)
+        return MB_OK;
+    return mb_error_set(err, MB_FATAL, MB_CAUSE_DESTINATION, "not-artemis",
+                        "%s: delivery = \"effectively-once\" over AMQP 1.0 needs ActiveMQ Artemis, "
+                        "whose duplicate detection it uses: this broker is another",
+                        sink->client->name);
+}
+
 static enum mb_status sink_open(const struct mb_open_params *params, struct mb_sink **ret_sink,
                                 struct mb_error *err)
 {
@@ -86,6 +100,10 @@ static enum mb_status sink_open(const struct mb_open_params *params, struct mb_s
                                  .group_from_key = options->group_from_key,
                                  .trust_user_id = options->trust_user_id,
                                  .to_from_slot = options->to != NULL ? AMQP10_SLOT_TO : -1};
+    sink->effectively_once = params->effectively_once;
+    sink->once_id.max_size = ONCE_ID_MAX;
+    if (sink->effectively_once)
+        sink->encoding.own_name = (struct mb_slice)MB_SLICE_LITERAL(PROPERTY_ONCE);
     sink->out.max_size = AMQP10_MESSAGE_MAX;
     mb_carry_init(&sink->carry, params, AMQP10_PLATFORM, amqp10_project, &sink->encoding,
                   SIDECAR_MAX);
@@ -102,6 +120,8 @@ static enum mb_status sink_open(const struct mb_open_params *params, struct mb_s
         sink->client = NULL;
         status = open_at(sink, params, &redirect, err);
     }
+    if (status == MB_OK)
+        status = look_for_artemis(sink, err);
     if (status != MB_OK) {
         sink_close(sink);
         return status;
@@ -125,6 +145,27 @@ static bool has_room(const struct mb_sink *sink)
     return sink->slots_used + (sink->done_tail - sink->done_head) < sink->capacity;
 }
 
+/* The id is of where the message lies, whatever id it may have brought: two of one id would become
+ * one. */
+static bool name_once(struct mb_sink *sink, const struct mb_outgoing *item)
+{
+    const struct mb_message place = {.struct_size = sizeof place,
+                                     .origin = item->message->origin,
+                                     .position = item->message->position};
+    struct mb_error err;
+
+    mb_error_clear(&err);
+    mb_text_clear(&sink->once_id);
+    mb_stable_id_add(&sink->once_id, &place);
+    sink->encoding.own_value = (struct mb_slice){sink->once_id.data, sink->once_id.size};
+    if (sink->once_id.size > 0 && !sink->once_id.failed)
+        return true;
+    mb_error_set(&err, MB_REJECTED, MB_CAUSE_MESSAGE, "no-position",
+                 "the message has no position at its source by which it could be told from others");
+    amqp10_sink_done_error(sink, item->sequence, &err);
+    return false;
+}
+
 /* Encodes a message into sink->out; or completes it, if that cannot be done. */
 static bool encode(struct mb_sink *sink, const struct sender *sender,
                    const struct mb_outgoing *item)
@@ -140,6 +181,8 @@ static bool encode(struct mb_sink *sink, const struct sender *sender,
     }
     mb_text_clear(&sink->out);
     mb_error_clear(&err);
+    if (sink->effectively_once && !name_once(sink, item))
+        return false;
     if (mb_carry_prepare(&sink->carry, item, &carried, &err) != MB_OK ||
         amqp10_encode(&sink->encoding, item, &carried, &sink->out, &err) != MB_OK) {
         amqp10_sink_done_error(sink, item->sequence, &err);
@@ -262,6 +305,7 @@ static void sink_close(struct mb_sink *sink)
     amqp10_client_close(sink->client, CLOSE_WAIT_MS);
     mb_carry_release(&sink->carry);
     mb_text_release(&sink->out);
+    mb_text_release(&sink->once_id);
     sink->host->release(sink->host->context, sink->slots);
     sink->host->release(sink->host->context, sink->done);
     sink->host->release(sink->host->context, sink);

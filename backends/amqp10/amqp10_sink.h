@@ -62,6 +62,8 @@ struct mb_sink {
     struct mb_carry carry;
     struct amqp10_encoding encoding;
     struct mb_text out;
+    bool effectively_once; /* each message has an id that Artemis knows it by */
+    struct mb_text once_id;
     bool templated; /* the address is rendered for each message */
     bool to_templated;
     bool ended; /* the fixed link is gone: end says why */

@@ -22,9 +22,26 @@ static bool is_overtaking(struct mb_sink *sink, const struct redis_outstanding *
     return false;
 }
 
-static void take_stored(struct mb_sink *sink, struct redis_outstanding *entry, struct mb_slice id)
+static void refuse_entry(struct mb_sink *sink, struct redis_outstanding *entry, enum mb_cause cause,
+                         const char *reason, const char *text)
 {
-    redis_id_parse(id, &entry->position);
+    redis_close_entry(sink, entry);
+    redis_refuse_item(sink, entry->sequence, cause, reason, text);
+}
+
+/* A repeat is there as well; where, is not known any more. */
+static void take_stored(struct mb_sink *sink, struct redis_outstanding *entry,
+                        const struct redis_token *token)
+{
+    bool is_repeat = token->kind == REDIS_TOKEN_STATUS;
+    struct mb_error why;
+
+    if (!is_repeat)
+        redis_id_parse(token->text, &entry->position);
+    if (sink->once != NULL && !redis_once_repeats(sink->once, entry, is_repeat, &why)) {
+        refuse_entry(sink, entry, MB_CAUSE_DESTINATION, "behind", why.text);
+        return;
+    }
     if (sink->redirecting && is_overtaking(sink, entry)) {
         entry->state = REDIS_STATE_AGAIN;
         return;
@@ -33,8 +50,18 @@ static void take_stored(struct mb_sink *sink, struct redis_outstanding *entry, s
         entry->state = REDIS_STATE_STORED;
         return;
     }
-    entry->state = REDIS_STATE_FREE;
+    redis_close_entry(sink, entry);
     redis_push_done(sink, entry->sequence, MB_CAUSE_NONE, NULL, entry->position);
+}
+
+/* What goes before it is not there: neither may this be, or that would be taken for a repeat. */
+static void take_gap(struct mb_sink *sink, struct redis_outstanding *entry)
+{
+    if (sink->redirecting && is_overtaking(sink, entry))
+        entry->state = REDIS_STATE_AGAIN;
+    else
+        refuse_entry(sink, entry, MB_CAUSE_DESTINATION, "gap",
+                     "a message was not stored because one before it was not");
 }
 
 static enum mb_status take_redirect(struct mb_sink *sink, struct redis_target *link,
@@ -75,6 +102,10 @@ static enum mb_status take_refusal(struct mb_sink *sink, struct redis_target *li
     char what[REDIS_NAME_MAX];
     struct mb_error why;
 
+    if (sink->once != NULL && redis_once_is_gap(text)) {
+        take_gap(sink, entry);
+        return MB_OK;
+    }
     switch (refusal->kind) {
     case REDIS_REFUSED_MOVED:
     case REDIS_REFUSED_ASK:
@@ -92,8 +123,12 @@ static enum mb_status take_refusal(struct mb_sink *sink, struct redis_target *li
     case REDIS_REFUSED_CLUSTER:
     case REDIS_REFUSED_ROLE:
     case REDIS_REFUSED_NO_GROUP:
-    case REDIS_REFUSED_SCRIPT:
         break;
+    case REDIS_REFUSED_SCRIPT:
+        entry->state = REDIS_STATE_AGAIN;
+        sink->redirecting = true;
+        link->script_missing = true;
+        return MB_OK;
     }
     snprintf(what, sizeof what, "an entry for stream \"%.*s\"",
              (int)(entry->stream.size < 200 ? entry->stream.size : 200),
@@ -105,8 +140,7 @@ static enum mb_status take_refusal(struct mb_sink *sink, struct redis_target *li
         err->status = MB_DISCONNECTED;
         return MB_DISCONNECTED;
     }
-    entry->state = REDIS_STATE_FREE;
-    redis_refuse_item(sink, entry->sequence, cause, refusal->reason, why.text);
+    refuse_entry(sink, entry, cause, refusal->reason, why.text);
     return MB_OK;
 }
 
@@ -125,7 +159,7 @@ static void take_wait(struct mb_sink *sink, struct redis_target *link, int64_t r
         struct redis_outstanding *entry = redis_at_place(sink, place);
 
         if (entry->state == REDIS_STATE_STORED && entry->node == node) {
-            entry->state = REDIS_STATE_FREE;
+            redis_close_entry(sink, entry);
             redis_push_done(sink, entry->sequence, MB_CAUSE_NONE, NULL, entry->position);
         }
     }
@@ -144,6 +178,11 @@ static enum mb_status take_reply(struct mb_sink *sink, struct redis_target *link
     link->expected_count--;
     if (what == REDIS_EXPECT_ASKING)
         return MB_OK;
+    if (what == REDIS_EXPECT_SCRIPT) {
+        if (token->kind == REDIS_TOKEN_BULK)
+            return MB_OK;
+        return redis_refuse(link->client, token->text, "the script of effectively once", err);
+    }
     if (what == REDIS_EXPECT_WAIT) {
         if (token->kind != REDIS_TOKEN_INTEGER)
             return redis_refuse(link->client, token->text, "WAIT (wait_replicas)", err);
@@ -152,8 +191,9 @@ static enum mb_status take_reply(struct mb_sink *sink, struct redis_target *link
     }
     entry = &sink->ring[what];
     sink->open_count--;
-    if (token->kind == REDIS_TOKEN_BULK)
-        take_stored(sink, entry, token->text);
+    if (token->kind == REDIS_TOKEN_BULK ||
+        (token->kind == REDIS_TOKEN_STATUS && sink->once != NULL))
+        take_stored(sink, entry, token);
     else if (token->kind == REDIS_TOKEN_ERROR)
         return take_refusal(sink, link, entry, token->text, err);
     else
@@ -183,6 +223,20 @@ static enum mb_status take_replies(struct mb_sink *sink, struct redis_target *li
     return status;
 }
 
+/* A server that was started anew, or told to (SCRIPT FLUSH), knows none. */
+static void load_scripts(struct mb_sink *sink)
+{
+    for (size_t i = 0; i < sink->topology->nodes_count; i++) {
+        struct redis_target *link = &sink->links[i];
+
+        if (!link->script_missing)
+            continue;
+        link->script_missing = false;
+        redis_once_put_load(&link->client->out);
+        redis_expect(link, REDIS_EXPECT_SCRIPT);
+    }
+}
+
 /* Everything is answered: what was redirected goes to its new place, in order. */
 static enum mb_status send_again(struct mb_sink *sink, struct mb_error *err)
 {
@@ -195,6 +249,7 @@ static enum mb_status send_again(struct mb_sink *sink, struct mb_error *err)
                             "a slot has moved to a node that is new: the cluster's map is asked "
                             "for again");
     sink->redirecting = false;
+    load_scripts(sink);
     for (uint64_t place = sink->tail; place < sink->head && status == MB_OK; place++) {
         struct redis_outstanding *entry = redis_at_place(sink, place);
 

@@ -13,13 +13,25 @@ static bool has_room(const struct mb_sink *sink)
            (sink->head - sink->tail) + (sink->done_tail - sink->done_head) < sink->capacity;
 }
 
-static void put_fields(struct mb_sink *sink, struct redis_out *out, const struct mb_outgoing *item,
-                       const struct redis_field *fields, size_t count)
+/* MAXLEN with its mark and its number, and the ID. */
+static size_t arguments_of(const struct mb_sink *sink, size_t fields_count)
 {
-    redis_out_array(out,
-                    3 + (sink->max_length > 0 ? 2u + (sink->about ? 1u : 0u) : 0u) + 2 * count);
-    redis_out_raw(out, "$4\r\nXADD\r\n", 10);
-    redis_out_bulk(out, item->names[REDIS_NAME_STREAM]);
+    return (sink->max_length > 0 ? 2u + (sink->about ? 1u : 0u) : 0u) + 1 + 2 * fields_count;
+}
+
+static void put_fields(struct mb_sink *sink, struct redis_out *out,
+                       const struct redis_outstanding *entry, const struct redis_field *fields,
+                       size_t count)
+{
+    size_t arguments = arguments_of(sink, count);
+
+    if (sink->once != NULL) {
+        redis_once_put_head(sink->once, out, entry, arguments);
+    } else {
+        redis_out_array(out, 2 + arguments);
+        redis_out_raw(out, "$4\r\nXADD\r\n", 10);
+        redis_out_bulk(out, entry->stream);
+    }
     if (sink->max_length > 0) {
         redis_out_text(out, "MAXLEN");
         if (sink->about)
@@ -30,7 +42,7 @@ static void put_fields(struct mb_sink *sink, struct redis_out *out, const struct
     for (size_t i = 0; i < count; i++) {
         redis_out_bulk(out, fields[i].name);
         /* What lies in the message stays there until it completes. */
-        if (fields[i].value.data == item->message->body.data)
+        if (fields[i].value.data == entry->message->body.data)
             redis_out_bulk_later(out, fields[i].value);
         else
             redis_out_bulk(out, fields[i].value);
@@ -52,16 +64,19 @@ static const char *too_large(const struct mb_sink *sink, const struct redis_fiel
                                   : NULL;
 }
 
-/* Encodes the item into its link. MB_REJECTED: *err says why it cannot be. */
-static enum mb_status put_item(struct mb_sink *sink, const struct mb_outgoing *item,
-                               struct redis_target *link, struct mb_error *err)
+/* Encodes the entry into its link. MB_REJECTED: *err says why it cannot be. */
+static enum mb_status put_entry(struct mb_sink *sink, const struct redis_outstanding *entry,
+                                struct redis_target *link, struct mb_error *err)
 {
+    struct mb_outgoing item = {.sequence = entry->sequence, .message = entry->message};
     struct redis_field *fields = NULL;
     struct mb_carried carried;
     const char *large;
     size_t count = 0;
-    enum mb_status status = mb_carry_prepare(&sink->carry, item, &carried, err);
+    enum mb_status status;
 
+    item.names[REDIS_NAME_STREAM] = entry->stream;
+    status = mb_carry_prepare(&sink->carry, &item, &carried, err);
     if (status != MB_OK)
         return status;
     mb_scratch_reset(&sink->scratch);
@@ -71,7 +86,11 @@ static enum mb_status put_item(struct mb_sink *sink, const struct mb_outgoing *i
     large = too_large(sink, fields, count);
     if (large != NULL)
         return mb_error_set(err, MB_REJECTED, MB_CAUSE_MESSAGE, "too-large", "%s", large);
-    put_fields(sink, &link->client->out, item, fields, count);
+    if (sink->once != NULL && arguments_of(sink, count) > REDIS_ONCE_ARGUMENTS_MAX)
+        return mb_error_set(err, MB_REJECTED, MB_CAUSE_MESSAGE, "too-many-fields",
+                            "the entry has %zu fields, more than a script of the server can add",
+                            count);
+    put_fields(sink, &link->client->out, entry, fields, count);
     link->unwaited++;
     return MB_OK;
 }
@@ -92,7 +111,6 @@ static unsigned route(const struct mb_sink *sink, uint16_t slot, bool *ret_askin
 enum mb_status redis_sink_transmit(struct mb_sink *sink, struct redis_outstanding *entry,
                                    uint64_t place, struct mb_error *err)
 {
-    struct mb_outgoing item = {.sequence = entry->sequence, .message = entry->message};
     struct redis_target *link;
     bool asking;
     unsigned node = route(sink, entry->slot, &asking);
@@ -103,12 +121,11 @@ enum mb_status redis_sink_transmit(struct mb_sink *sink, struct redis_outstandin
                             "the node that serves stream \"%.200s\" cannot be reached",
                             (const char *)entry->stream.data);
     link = &sink->links[node];
-    item.names[REDIS_NAME_STREAM] = entry->stream;
     if (asking) {
         redis_out_raw(&link->client->out, "*1\r\n$6\r\nASKING\r\n", 16);
         redis_expect(link, REDIS_EXPECT_ASKING);
     }
-    status = put_item(sink, &item, link, err);
+    status = put_entry(sink, entry, link, err);
     if (status != MB_OK)
         return status;
     redis_expect(link, (uint32_t)(place & (sink->capacity - 1)));
@@ -129,8 +146,12 @@ static enum mb_status send_one(struct mb_sink *sink, const struct mb_outgoing *i
                                         .stream = item->names[REDIS_NAME_STREAM]};
     if (sink->topology->cluster)
         entry->slot = (uint16_t)redis_slot_of(entry->stream);
-    status = redis_sink_transmit(sink, entry, sink->head, err);
+    status = sink->once != NULL ? redis_once_admit(sink->once, entry, err) : MB_OK;
+    if (status == MB_OK)
+        status = redis_sink_transmit(sink, entry, sink->head, err);
     if (status == MB_OK) {
+        if (sink->once != NULL)
+            redis_once_sent(sink->once, entry);
         sink->head++;
     } else if (status == MB_REJECTED) {
         snprintf(sink->reason, sizeof sink->reason, "%s", err->reason);
@@ -190,9 +211,11 @@ enum mb_status redis_sink_send(struct mb_sink *sink, const struct mb_outgoing *i
             if (status != MB_OK)
                 return status;
         }
-        if (sink->redirecting || !has_room(sink))
+        if (sink->redirecting || !has_room(sink) || (sink->once != NULL && sink->refusals > 0))
             return MB_AGAIN;
         status = send_one(sink, &items[*ret_taken], err);
+        if (status == MB_AGAIN)
+            return MB_AGAIN;
         if (status != MB_OK) {
             err->status = MB_DISCONNECTED;
             return MB_DISCONNECTED;

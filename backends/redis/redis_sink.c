@@ -33,7 +33,7 @@ static uint64_t sink_traits(const void *endpoint, const void *options)
 {
     (void)endpoint;
     (void)options;
-    return MB_SINK_TELLS_POSITION;
+    return MB_SINK_TELLS_POSITION | MB_SINK_DEDUPLICATES;
 }
 
 /* ---- open, close ---- */
@@ -51,6 +51,7 @@ static void sink_close(struct mb_sink *sink)
     }
     if (sink->epoll >= 0)
         close(sink->epoll);
+    redis_once_destroy(sink->once);
     mb_carry_release(&sink->carry);
     mb_scratch_release(&sink->scratch);
     host->release(host->context, sink->links);
@@ -89,6 +90,8 @@ static enum mb_status open_link(struct mb_sink *sink, const struct mb_open_param
 
     if (status == MB_OK)
         status = ask_limits(sink, link->client, deadline_ms, err);
+    if (status == MB_OK && sink->once != NULL)
+        status = redis_once_load(sink->once, link->client, deadline_ms, err);
     if (status == MB_OK)
         status = redis_client_take_over(link->client, REDIS_IN_MAX, err);
     if (status == MB_OK) {
@@ -182,6 +185,8 @@ static enum mb_status sink_open(const struct mb_open_params *params, struct mb_s
     status = redis_address_resolve(params->endpoint, &address, err);
     if (status == MB_OK && (sink->ring == NULL || sink->done == NULL))
         status = mb_error_set(err, MB_NO_MEMORY, MB_CAUSE_CONNECTION, "memory", "out of memory");
+    if (status == MB_OK && params->effectively_once)
+        status = redis_once_create(params, &sink->once, err);
     if (status == MB_OK)
         status = redis_topology_load(params, params->endpoint, &address, deadline_ms,
                                      &sink->topology, err);
@@ -254,6 +259,7 @@ static enum mb_status sink_completions(struct mb_sink *sink, struct mb_completio
         const struct redis_done *done = &sink->done[sink->done_head++ & (sink->capacity - 1)];
         struct mb_completion *completion = &completions[count++];
 
+        sink->refusals -= done->cause != MB_CAUSE_NONE;
         memset(completion, 0, sizeof *completion);
         completion->sequence = done->sequence;
         completion->cause = (uint32_t)done->cause;

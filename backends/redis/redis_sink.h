@@ -8,6 +8,8 @@
 
 #include "redis.h"
 
+#include <kit/hash.h>
+
 enum redis_state { REDIS_STATE_FREE = 0, REDIS_STATE_OPEN, REDIS_STATE_STORED, REDIS_STATE_AGAIN };
 
 struct redis_outstanding {
@@ -15,6 +17,8 @@ struct redis_outstanding {
     const struct mb_message *message;
     struct mb_slice stream;
     struct mb_position position;
+    struct mb_position before; /* effectively once: must be stored first, unless NONE */
+    uint32_t chain;            /* effectively once: what it belongs to */
     uint16_t slot;
     uint8_t node;
     uint8_t state; /* enum redis_state */
@@ -30,6 +34,9 @@ struct redis_done {
 /* What a reply is about: the place of an entry, or one of these. */
 #define REDIS_EXPECT_WAIT   UINT32_MAX
 #define REDIS_EXPECT_ASKING (UINT32_MAX - 1)
+#define REDIS_EXPECT_SCRIPT (UINT32_MAX - 2)
+
+struct redis_once;
 
 struct redis_target {
     struct redis_client *client;
@@ -37,7 +44,8 @@ struct redis_target {
     uint32_t expected_mask;
     uint32_t expected_first;
     uint32_t expected_count;
-    uint32_t unwaited; /* XADDs since the last WAIT */
+    uint32_t unwaited;   /* XADDs since the last WAIT */
+    bool script_missing; /* the server has forgotten the script of effectively once */
 };
 
 struct mb_sink {
@@ -45,6 +53,7 @@ struct mb_sink {
     const struct redis_sink_options *options;
     struct redis_topology *topology;
     struct redis_target *links; /* by node; without a client where a node could not be reached */
+    struct redis_once *once;    /* NULL: at least once */
     struct mb_carry carry;
     struct mb_scratch scratch; /* of the fields of one entry */
     struct mb_slice body_field;
@@ -66,6 +75,7 @@ struct mb_sink {
     struct redis_done *done;
     uint64_t done_head;
     uint64_t done_tail;
+    uint32_t refusals; /* among done: the core has to know of them before it sends more */
     char text[MB_ERROR_TEXT_SIZE]; /* of the last refusal */
     char reason[MB_REASON_SIZE];
 };
@@ -80,6 +90,7 @@ static inline void redis_push_done(struct mb_sink *sink, uint64_t sequence, enum
 {
     sink->done[sink->done_tail++ & (sink->capacity - 1)] =
         (struct redis_done){sequence, position, cause, reason};
+    sink->refusals += cause != MB_CAUSE_NONE;
 }
 
 static inline void redis_refuse_item(struct mb_sink *sink, uint64_t sequence, enum mb_cause cause,
@@ -94,6 +105,42 @@ static inline void redis_expect(struct redis_target *link, uint32_t what)
     if (link->expected_count == 0)
         link->client->asked_ms = redis_now_ms(link->client->host);
     link->expected[(link->expected_first + link->expected_count++) & link->expected_mask] = what;
+}
+
+/* Effectively once (redis_once.c). */
+
+enum mb_status redis_once_create(const struct mb_open_params *params, struct redis_once **ret_once,
+                                 struct mb_error *err);
+void redis_once_destroy(struct redis_once *once);
+/* Gives the server the script. Blocking. */
+enum mb_status redis_once_load(struct redis_once *once, struct redis_client *client,
+                               int64_t deadline_ms, struct mb_error *err);
+/* The same in the pipeline: answered with a bulk string. */
+void redis_once_put_load(struct redis_out *out);
+/* Fills in the entry's chain and what goes before it. MB_AGAIN: not before something completes.
+ * MB_REJECTED: the message has no position. */
+enum mb_status redis_once_admit(struct redis_once *once, struct redis_outstanding *entry,
+                                struct mb_error *err);
+/* The entry is under way, once; and is done with, whatever became of it. */
+void redis_once_sent(struct redis_once *once, const struct redis_outstanding *entry);
+void redis_once_done(struct redis_once *once, const struct redis_outstanding *entry);
+/* The script in front of arguments_count arguments of XADD behind its key. */
+void redis_once_put_head(const struct redis_once *once, struct redis_out *out,
+                         const struct redis_outstanding *entry, size_t arguments_count);
+/* Takes note of what was stored, or had been before. false: that cannot be right, err says why. */
+bool redis_once_repeats(struct redis_once *once, const struct redis_outstanding *entry,
+                        bool is_repeat, struct mb_error *err);
+/* An error reply: what goes before the entry is not stored. */
+bool redis_once_is_gap(struct mb_slice text);
+/* Arguments of XADD that the script can pass on. */
+#define REDIS_ONCE_ARGUMENTS_MAX 7000u
+
+/* An entry is done with: its place is free. */
+static inline void redis_close_entry(struct mb_sink *sink, struct redis_outstanding *entry)
+{
+    entry->state = REDIS_STATE_FREE;
+    if (sink->once != NULL)
+        redis_once_done(sink->once, entry);
 }
 
 /* Encodes an entry of the ring for the node that serves its slot. MB_REJECTED: it cannot be. */

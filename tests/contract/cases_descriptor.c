@@ -197,7 +197,7 @@ static void check_sink_slots(struct check *check, const struct mb_sink_ops *ops,
     if ((traits & MB_SINK_STORES_POSITIONS) != 0 &&
         (ops->load_positions == NULL || ops->positions == NULL))
         check_fail(check, "the sink stores positions and has no operations for them");
-    if ((traits & ~UINT64_C(0xf)) != 0)
+    if ((traits & ~UINT64_C(0x1f)) != 0)
         check_fail(check, "the sink has unknown traits");
 }
 

@@ -71,6 +71,7 @@ struct options {
     struct mb_applied *sink;
     uint64_t source_traits;
     uint64_t sink_traits;
+    bool effectively_once; /* of the sink; set by the case */
 };
 
 /* Fills options for a fresh stream, which exists afterwards. false: violations say why. */
@@ -198,6 +199,8 @@ struct tested_sink {
     uint64_t failed;
     uint32_t last_cause;
     bool in_transaction;
+    bool effectively_once;
+    const struct mb_origin *origin; /* of what sink_put sends, at positions that are its numbers */
     enum mb_status status;
 };
 
@@ -272,6 +275,7 @@ void case_two_members(struct contract *contract);
 void case_standby(struct contract *contract);
 void case_transaction(struct contract *contract);
 void case_positions(struct contract *contract);
+void case_deduplicate(struct contract *contract);
 void case_streams(struct contract *contract);
 void case_degraded(struct contract *contract);
 

@@ -24,6 +24,7 @@ const struct contract_case contract_cases[] = {
     {"standby", case_standby},
     {"transaction", case_transaction},
     {"positions", case_positions},
+    {"deduplicate", case_deduplicate},
     {"streams", case_streams},
     {"degraded", case_degraded},
 };

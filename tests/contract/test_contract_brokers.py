@@ -46,6 +46,24 @@ def test_kafka(kafka):
               "--carries", "headers,header-order,key,empty-key,null-body,duplicate-headers")
 
 
+def run_redis(redis, *arguments):
+    run_suite("redis", *WAITS,
+              *each("--endpoint", f"uri={redis.uri}"),
+              *each("--source", "stream={stream}"),
+              *each("--sink", "stream={stream}"),
+              "--bad-endpoint", "uri=redis://127.0.0.1:1/0", "--partitions", "1",
+              "--carries", "headers,header-order,key,duplicate-headers", *arguments)
+
+
+@pytest.mark.long
+def test_redis(redis):
+    run_redis(redis)
+
+
+def test_redis_deduplicates(redis):
+    run_redis(redis, "--case", "deduplicate")
+
+
 @pytest.mark.long
 def test_amqp091_stream(rabbit):
     """A stream keeps no lists among the headers: the sidecar has them, which is another test's."""
