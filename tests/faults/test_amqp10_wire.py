@@ -4,7 +4,6 @@
 import pytest
 
 from brokers.other_release import host_release, unavailable
-from faults.test_wire import KINDS, RECOVER_S, _Wire
 from support.bridge import Bridge
 from support.config import config
 from support.feed import Feeder
@@ -12,6 +11,7 @@ from support.oracle import Stream
 from support.pair import ENDLESS, WINDOW, columns
 from support.proxy import Proxy
 from support.wait import until
+from support.wire import KINDS, RECOVER_S, Wire
 
 
 @pytest.fixture(params=["artemis", "rabbitmq4"])
@@ -21,7 +21,7 @@ def side(request, brokers):
     return brokers.side(request.param)
 
 
-@pytest.mark.parametrize("faults", [7, pytest.param(40, marks=pytest.mark.long)])
+@pytest.mark.parametrize("faults", [8, pytest.param(40, marks=pytest.mark.long)])
 @pytest.mark.parametrize("end", ["source", "sink"])
 def test_faults_on_the_wire(end, faults, side, fresh, tmp_path, dice, ending, counts):
     source, there = side.make(fresh("from")), side.make(fresh("to"))
@@ -42,7 +42,7 @@ def test_faults_on_the_wire(end, faults, side, fresh, tmp_path, dice, ending, co
     def delivered():
         bridge.check()
         return bridge.run.counters(15).total("delivered")
-    wire = _Wire(proxy, delivered, dice)
+    wire = Wire(proxy, delivered, dice)
     kinds = list(KINDS) + [dice.choice(KINDS) for _ in range(faults - len(KINDS))]
     dice.shuffle(kinds)
     print("faults:", *kinds)

@@ -8,8 +8,7 @@ from support.config import config
 from support.pair import DIRECTIONS, WINDOW, Pair, columns
 from support.proxy import ProxiedKafka, Proxy
 from support.wait import until
-
-RECOVER_S = 60
+from support.wire import KINDS, RECOVER_S, Wire
 
 
 @pytest.fixture(scope="module")
@@ -19,64 +18,7 @@ def proxied_kafka(tmp_path_factory):
         broker.proxy.end()
 
 
-class _Wire:
-    """The faults, by name. Each ends healed; `noticed` says when the bridge has felt it."""
-
-    def __init__(self, proxy, delivered, dice):
-        self.proxy, self._delivered, self._dice = proxy, delivered, dice
-
-    def reset(self):
-        self.proxy.reset()
-
-    def refuse(self):
-        self.proxy.refuse()
-        self._stands()
-        self.proxy.heal()
-
-    def half_close(self):
-        self.proxy.half_close()
-
-    def lost_answers(self):
-        """Only the acknowledgements are lost."""
-        self.proxy.lose_answers()
-        self._stands()
-        self.proxy.reset()
-        self.proxy.heal()
-
-    def black_hole(self):
-        self.proxy.freeze()
-        self._stands()
-        self.proxy.reset()
-        self.proxy.heal()
-
-    def stutter(self):
-        self.proxy.freeze(self._dice.choice(["up", "down"]))
-        self._stands()
-        self.proxy.heal()
-
-    def slices(self):
-        """New connections begin in slices of a few bytes."""
-        self.proxy.slice = self._dice.randrange(1, 4)
-        self.proxy.reset()
-        before = self._delivered()
-        until(lambda: self._delivered() > before, RECOVER_S, "messages in slices", interval=0.1)
-        self.proxy.heal()
-
-    def _stands(self):
-        """Until deliveries stand still: what was under way has come through."""
-        last = [-1]
-
-        def still():
-            now = self._delivered()
-            same, last[0] = now == last[0], now
-            return same
-        until(still, 20, "deliveries stand still", interval=0.3)
-
-
-KINDS = ("reset", "refuse", "half_close", "lost_answers", "black_hole", "stutter", "slices")
-
-
-@pytest.mark.parametrize("faults", [7, pytest.param(40, marks=pytest.mark.long)])
+@pytest.mark.parametrize("faults", [8, pytest.param(40, marks=pytest.mark.long)])
 @pytest.mark.parametrize("side", ["kafka", "rabbit"])
 @pytest.mark.parametrize("direction", DIRECTIONS)
 def test_faults_on_the_wire(direction, side, faults, proxied_kafka, rabbit, fresh, tmp_path, dice,
@@ -98,7 +40,7 @@ def test_faults_on_the_wire(direction, side, faults, proxied_kafka, rabbit, fres
     def delivered():
         bridge.check()
         return bridge.run.counters(15).total("delivered")
-    wire = _Wire(proxy, delivered, dice)
+    wire = Wire(proxy, delivered, dice)
     kinds = list(KINDS) + [dice.choice(KINDS) for _ in range(faults - len(KINDS))]
     dice.shuffle(kinds)
     print("faults:", *kinds)

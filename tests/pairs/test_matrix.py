@@ -4,18 +4,11 @@
 import pytest
 
 from brokers.other_release import host_release, unavailable
-from support.bridge import Bridge
-from support.config import config
-from support.feed import Feeder
-from support.oracle import Stream
-from support.pair import ENDLESS, WINDOW, columns
-from support.wait import until
+from support.pair import WINDOW, columns
+from support.route import run_pair
 
 PLATFORMS = ("kafka", "rabbitmq", "artemis", "redis")
 AMQP10 = ("artemis", "classic", "rabbitmq4")
-KEYS = 50
-STALL_S = 60
-CLASSIC_RETURNS = 4000
 SHORT = {"count": 2000, "rounds": 1, "rate": 1500}
 LONG = {"count": 20_000, "rounds": 5, "rate": 4000}
 
@@ -41,42 +34,6 @@ def side_of(brokers):
             pytest.skip(unavailable())
         return brokers.side(name)
     return find
-
-
-def wait_arrived(stream, wanted, bridge):
-    """Until so many have arrived; fails where nothing moves any more."""
-    while (known := stream.arrived) < wanted:
-        bridge.check()
-        until(lambda: stream.arrived > known, STALL_S, f"more than {known} of {wanted} arrived",
-              detail=bridge.run.tail)
-
-
-def run_pair(source, sink, form, fresh, workdir, dice, ending):
-    """Feeds at least `count`, kills and resumes the bridge `rounds` times; the verdict."""
-    where, there = source.make(fresh("from")), sink.make(fresh("to"))
-    feeder = Feeder(workdir, "load", dice.randrange(1 << 30), ENDLESS, keys=KEYS,
-                    rate=form["rate"], **where)
-    stream = ending(Stream(workdir, feeder, there))
-    bridge = ending(Bridge(workdir, config(
-        fresh("bridge"), {"a": source.endpoint, "b": sink.endpoint},
-        [{"name": "pair", "from": {"endpoint": "a", **source.source(where)},
-          "to": {"endpoint": "b", **sink.sink(there)}}])))
-    feeder.start()
-    bridge.start()
-    each = form["count"] // form["rounds"]
-    for _ in range(form["rounds"]):
-        # The feeder never pauses: there is a backlog when the bridge comes back, and it is killed
-        # while messages flow.
-        wait_arrived(stream, stream.arrived + dice.randrange(each // 10, each * 3 // 4), bridge)
-        stream.fault()
-        bridge.run.kill()
-        bridge.start()
-    wait_arrived(stream, form["count"], bridge)
-    feeder.stop()
-    verdict = stream.finish(600, STALL_S, poll=bridge.check)
-    assert bridge.run.terminate() == 0, bridge.run.tail()
-    assert bridge.run.last_counters().conserved(), bridge.run.last_counters()
-    return verdict
 
 
 def judge_pair(source, sink, form, verdict, counts):

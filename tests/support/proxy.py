@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """A TCP proxy with faults, between the bridge and a broker on loopback."""
 
+import random
 import socket
 import struct
 import threading
+import time
 
 from brokers import KafkaBroker, free_port
 
@@ -32,9 +34,16 @@ class _Link:
                     return
                 if way in self.proxy.dropping:
                     continue
+                self.proxy.hold_back()
+                passed = self.proxy.passes(way, len(data))
+                if self.proxy.watch:
+                    self.proxy.watch(self, way, data[:passed])
                 size = self.proxy.slice or len(data)  # may change meanwhile
-                for index in range(0, len(data), size):
-                    target.sendall(data[index:index + size])
+                for index in range(0, passed, size):
+                    target.sendall(data[index:min(index + size, passed)])
+                if passed < len(data):
+                    self.proxy.reset()
+                    return
             if not self.closed:
                 target.shutdown(socket.SHUT_WR)
         except OSError:
@@ -63,11 +72,21 @@ class _Link:
 
 
 class Proxy:
-    """Listens on a port of its own. Faults act on the connections that there are."""
+    """Listens on a port of its own. Faults act on the connections that there are.
 
-    def __init__(self, target_port):
+    watch(link, way, data), if set, is told what passes, before it does; the ways are "up", to the
+    broker, and "down".
+    """
+
+    def __init__(self, target_port, seed=0):
         self.port = free_port()
         self.slice = 0
+        self.jitter_s = 0.0
+        self.watch = None
+        self.bytes = {"up": 0, "down": 0}
+        self._cut = None
+        self._dice = random.Random(seed)
+        self._count_lock = threading.Lock()
         self.dropping = set()
         self.flowing = {"up": threading.Event(), "down": threading.Event()}
         self._target = target_port
@@ -78,6 +97,8 @@ class Proxy:
     def heal(self):
         """Let everything through and accept connections again."""
         self.slice = 0
+        self.jitter_s = 0.0
+        self._cut = None
         self.dropping.clear()
         for event in self.flowing.values():
             event.set()
@@ -124,6 +145,30 @@ class Proxy:
         for link in self._links:
             link.half_close()
 
+    def cut_after(self, way, number):
+        """All connections end behind that many bytes of that way, counted from now on."""
+        with self._count_lock:
+            self.bytes = {"up": 0, "down": 0}
+            self._cut = (way, number)
+
+    @property
+    def has_cut(self):
+        return self._cut is None
+
+    def passes(self, way, number):
+        """How many of so many bytes may pass."""
+        with self._count_lock:
+            self.bytes[way] += number
+            if self._cut is None or self._cut[0] != way or self.bytes[way] <= self._cut[1]:
+                return number
+            left = self._cut[1] - (self.bytes[way] - number)
+            self._cut = None
+            return left
+
+    def hold_back(self):
+        if self.jitter_s:
+            time.sleep(self._dice.random() * self.jitter_s)
+
     def freeze(self, *ways):
         """Nothing passes, nothing is refused: as behind a black hole."""
         for way in ways or ("up", "down"):
@@ -142,8 +187,8 @@ class Proxy:
 class ProxiedKafka(KafkaBroker):
     """A broker with a second listener that advertises the proxy: `proxied` is its address."""
 
-    def __init__(self, version, workdir):
-        super().__init__(version=version, workdir=workdir)
+    def __init__(self, version, workdir, **options):
+        super().__init__(version=version, workdir=workdir, **options)
         self._behind = free_port()
         self.proxy = Proxy(self._behind)
         self.proxied = f"127.0.0.1:{self.proxy.port}"
