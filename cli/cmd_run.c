@@ -20,18 +20,24 @@ static int run(struct cli_service *service)
 {
     struct mb_diagnostics diagnostics;
     struct mb_config *config = NULL;
+    enum mb_status status;
     int code;
 
-    if (mb_config_load(service->path, service->registry, &config, &diagnostics) != MB_OK) {
+    status = mb_config_load(service->path, service->registry, &config, &diagnostics);
+    if (status != MB_OK) {
         cli_print_diagnostics(&diagnostics, service->path, stderr);
         mb_diagnostics_release(&diagnostics);
-        return CLI_USAGE;
+        if (status == MB_NO_MEMORY)
+            fprintf(stderr, "mbridge: cannot start: out of memory\n");
+        return status == MB_NO_MEMORY ? CLI_FAILED : CLI_USAGE;
     }
     log_warnings(service, &diagnostics);
     mb_diagnostics_release(&diagnostics);
     code = cli_service_run(service, config);
-    if (service->bridge != NULL && !cli_service_counters(service) && code == CLI_DONE)
+    if (service->bridge != NULL && !cli_service_counters(service)) {
+        mb_log(&service->logger, MB_LOG_ERROR, "the counters could not be written", NULL);
         code = CLI_FAILED;
+    }
     return code;
 }
 

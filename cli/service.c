@@ -79,17 +79,21 @@ static void reload(struct cli_service *service)
 {
     struct mb_diagnostics diagnostics;
     struct mb_config *config = NULL;
+    enum mb_status status;
     struct mb_error err;
 
     if (service->status.state != MB_BRIDGE_RUNNING)
         return;
     cli_notify("RELOADING=1");
     mb_error_clear(&err);
-    if (mb_config_load(service->path, service->registry, &config, &diagnostics) != MB_OK) {
+    status = mb_config_load(service->path, service->registry, &config, &diagnostics);
+    if (status != MB_OK) {
         log_diagnostics(service, &diagnostics, service->path);
         mb_log(&service->logger, MB_LOG_ERROR,
-               "configuration not reloaded: it has errors, the old one stays", "file",
-               service->path, NULL);
+               status == MB_NO_MEMORY
+                   ? "configuration not reloaded: out of memory, the old one stays"
+                   : "configuration not reloaded: it has errors, the old one stays",
+               "file", service->path, NULL);
     } else {
         log_diagnostics(service, &diagnostics, service->path);
         apply_process_settings(service, config);

@@ -26,8 +26,10 @@ static void add(struct mb_loader *loader, bool is_error, unsigned line, char *te
         goto drop;
     }
     items = realloc(diagnostics->items, (diagnostics->count + 1) * sizeof *items);
-    if (items == NULL)
+    if (items == NULL) {
+        loader->no_memory = true;
         goto drop;
+    }
     diagnostics->items = items;
     items[diagnostics->count++] =
         (struct mb_diagnostic){.is_error = is_error, .line = line, .text = text};

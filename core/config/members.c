@@ -68,18 +68,20 @@ static void texts_release(struct texts *texts)
     free(texts->items);
 }
 
-static bool texts_add(struct texts *texts, const char *text)
+static bool texts_add(struct mb_loader *loader, struct texts *texts, const char *text)
 {
     char **items = realloc(texts->items, (texts->count + 1) * sizeof *items);
 
-    if (items == NULL)
-        return false;
-    texts->items = items;
-    items[texts->count] = strdup(text);
-    if (items[texts->count] == NULL)
-        return false;
-    texts->count++;
-    return true;
+    if (items != NULL) {
+        texts->items = items;
+        items[texts->count] = mb_loader_copy(loader, text);
+        if (items[texts->count] != NULL) {
+            texts->count++;
+            return true;
+        }
+    }
+    loader->no_memory = true;
+    return false;
 }
 
 /* A scalar as text; NULL if it is none that a row of that type may be written as. */
@@ -113,22 +115,28 @@ static void mismatch(struct mb_members *members, const struct mb_option *row,
     char expects[256];
     char found[64];
 
+    if (members->loader->no_memory)
+        return; /* it may be that alone */
     mb_loader_error(members->loader, line, "%s must be %s, not %s", row->name,
                     mb_option_expects(row, expects, sizeof expects),
                     mb_members_found(value, found, sizeof found));
 }
 
 /* A group of name = value for a row of pairs. */
-static bool pair_text(const config_setting_t *value, struct texts *texts)
+static bool pair_text(struct mb_loader *loader, const config_setting_t *value, struct texts *texts)
 {
     char buffer[32];
     const char *text = scalar_text(MB_OPTION_PAIRS, value, buffer, sizeof buffer);
     char *pair = NULL;
     bool ok;
 
-    if (text == NULL || asprintf(&pair, "%s=%s", config_setting_name(value), text) < 0)
+    if (text == NULL)
         return false;
-    ok = texts_add(texts, pair);
+    if (asprintf(&pair, "%s=%s", config_setting_name(value), text) < 0) {
+        loader->no_memory = true;
+        return false;
+    }
+    ok = texts_add(loader, texts, pair);
     free(pair);
     return ok;
 }
@@ -146,7 +154,7 @@ static bool gather(struct mb_members *members, const struct mb_option *row,
     *ret_is_list = is_group || type == CONFIG_TYPE_LIST || type == CONFIG_TYPE_ARRAY;
     if (!*ret_is_list) {
         text = scalar_text(row->type, value, buffer, sizeof buffer);
-        if (text != NULL && texts_add(texts, text))
+        if (text != NULL && texts_add(members->loader, texts, text))
             return true;
         mismatch(members, row, value, line);
         return false;
@@ -161,10 +169,10 @@ static bool gather(struct mb_members *members, const struct mb_option *row,
         bool ok;
 
         if (is_group) {
-            ok = pair_text(item, texts);
+            ok = pair_text(members->loader, item, texts);
         } else {
             ok = config_setting_type(item) == CONFIG_TYPE_STRING &&
-                 texts_add(texts, config_setting_get_string(item));
+                 texts_add(members->loader, texts, config_setting_get_string(item));
         }
         if (!ok) {
             mismatch(members, row, item, line);
@@ -238,6 +246,7 @@ static void set_row(struct mb_members *members, struct mb_settings *settings, si
                     const config_setting_t *value, unsigned line)
 {
     struct texts texts = {0};
+    enum mb_status status;
     struct mb_error err;
     bool is_list;
 
@@ -246,21 +255,25 @@ static void set_row(struct mb_members *members, struct mb_settings *settings, si
         return;
     if (gather(members, &settings->table->rows[index], value, line, &texts, &is_list)) {
         mb_error_clear(&err);
-        if (mb_settings_set(settings, index, (const char *const *)texts.items, texts.count, is_list,
-                            line, &err) != MB_OK)
+        status = mb_settings_set(settings, index, (const char *const *)texts.items, texts.count,
+                                 is_list, line, &err);
+        members->loader->no_memory |= status == MB_NO_MEMORY;
+        if (status != MB_OK && status != MB_NO_MEMORY)
             mb_loader_error(members->loader, line, "%s", err.text);
     }
     texts_release(&texts);
 }
 
 /* A group of options turns on the row that has its name. */
-static void turn_on(struct mb_settings *settings, size_t index, unsigned line)
+static void turn_on(struct mb_members *members, struct mb_settings *settings, size_t index,
+                    unsigned line)
 {
     const char *yes = "true";
     struct mb_error err;
 
     if (settings->table->rows[index].type == MB_OPTION_BOOL)
-        (void)mb_settings_set(settings, index, &yes, 1, false, line, &err);
+        members->loader->no_memory |=
+            mb_settings_set(settings, index, &yes, 1, false, line, &err) == MB_NO_MEMORY;
 }
 
 static void read_below(struct mb_members *members, config_setting_t *group, const char *prefix)
@@ -285,7 +298,7 @@ static void read_below(struct mb_members *members, config_setting_t *group, cons
         settings = find_row(members, full, &index);
         if (config_setting_is_group(value) && has_rows_below(members, full)) {
             if (settings != NULL)
-                turn_on(settings, index, line);
+                turn_on(members, settings, index, line);
             if (snprintf(full, sizeof full, "%s%s.", prefix, name) < (int)sizeof full)
                 read_below(members, value, full);
         } else if (settings != NULL) {

@@ -140,6 +140,8 @@ bool mb_loader_check_required(struct mb_loader *loader, const struct mb_settings
     bool is_named = false;
     bool is_complete = true;
 
+    if (settings->rows == NULL)
+        return false; /* no memory */
     for (size_t i = 0; i < table->count; i++) {
         const struct mb_option *row = &table->rows[i];
 
