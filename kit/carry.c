@@ -153,7 +153,7 @@ static enum mb_status explain(struct mb_carry *carry, const struct mb_message *m
     } else {
         lost = missing(message, &carry->natural);
     }
-    lost &= ~absent;
+    lost = (lost & ~absent) | message->unheld;
     if (lost == 0)
         return MB_OK;
     if (carry->strict)

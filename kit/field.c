@@ -36,6 +36,7 @@ static const struct field_name {
     NAMED(MB_LOST_HEADERS, "headers"),
     NAMED(MB_LOST_ANNOTATIONS, "annotations"),
     NAMED(MB_LOST_FOOTER, "footer"),
+    NAMED(MB_LOST_PROPERTY, "other-property"),
 #undef NAMED
 };
 

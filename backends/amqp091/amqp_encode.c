@@ -314,6 +314,8 @@ void amqp_put_header(struct amqp_writer *writer, const struct mb_carried *carrie
         copy_raw(&encoding);
     else
         put_envelope(&encoding);
+    if (carried->verbatim && carried->message->raw_kind != MB_RAW_AMQP091_PROPERTIES)
+        encoding.lost |= carried->message->unheld;
     if (flags != NULL)
         amqp_store(flags, encoding.flags, 2);
     *ret_lost = encoding.lost;

@@ -100,8 +100,10 @@ static uint32_t decode_properties(struct amqp_cursor *properties, struct mb_mess
         present |= MB_HAS_APP_ID;
         message->app_id = take_property(properties);
     }
-    if (flags & AMQP_PROPERTY_CLUSTER_ID)
+    if (flags & AMQP_PROPERTY_CLUSTER_ID) {
         amqp_take_shortstr(properties); /* reserved: carried with the raw bytes alone */
+        message->unheld |= MB_LOST_PROPERTY;
+    }
     return present;
 }
 
@@ -250,10 +252,13 @@ static enum mb_status decode_headers(struct mb_slice table, bool reads_stream,
     struct mb_slice rest;
     uint32_t count;
     uint32_t kept = 0;
-    enum mb_status status = amqp_table_decode(table, arena, &headers, &count, &rest);
+    bool odd_text;
+    enum mb_status status = amqp_table_decode(table, arena, &headers, &count, &rest, &odd_text);
 
     if (status != MB_OK)
         return status;
+    if (odd_text)
+        message->unheld |= MB_LOST_HEADERS;
     for (uint32_t i = 0; i < count; i++) {
         if (take_delivery_header(message, &headers[i], reads_stream))
             continue;

@@ -48,10 +48,11 @@ static inline struct mb_slice amqp_not_null(struct mb_slice slice)
 /* Field tables (amqp_table.c). */
 
 /* Decodes one table's content into headers in the arena. *ret_rest is what could not be parsed
- * (an unknown tag), else empty. MB_NO_MEMORY, else MB_OK. */
+ * (an unknown tag), else empty; *ret_odd_text: a long string is no UTF-8 and became binary.
+ * MB_NO_MEMORY, else MB_OK. */
 enum mb_status amqp_table_decode(struct mb_slice table, struct mb_arena *arena,
                                  struct mb_header **ret_headers, uint32_t *ret_count,
-                                 struct mb_slice *ret_rest);
+                                 struct mb_slice *ret_rest, bool *ret_odd_text);
 /* The next entry of a table's content, name and value, undecoded. False at the end and where it
  * cannot be parsed; the cursor stays there. */
 bool amqp_table_next(struct amqp_cursor *cursor, struct mb_slice *ret_name,

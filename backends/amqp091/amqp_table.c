@@ -54,8 +54,14 @@ static bool value_size(char tag, const struct amqp_cursor *cursor, size_t *ret_s
     return *ret_size <= have;
 }
 
+/* Where values go, and what they cannot tell. */
+struct decoding {
+    struct mb_arena *arena;
+    bool odd_text; /* a long string (tag S) is no UTF-8: its value is binary, as that of tag x */
+};
+
 static enum mb_status decode_items(struct mb_slice content, bool is_table, unsigned depth,
-                                   struct mb_arena *arena, struct mb_value *ret_value,
+                                   struct decoding *decoding, struct mb_value *ret_value,
                                    bool *ret_ok);
 
 static void decode_string(struct mb_slice text, struct mb_value *value)
@@ -133,7 +139,7 @@ static void decode_number(char tag, const unsigned char *at, struct mb_value *va
 
 /* *ret_ok false: the value (or one within) cannot be parsed. */
 static enum mb_status decode_value(struct amqp_cursor *cursor, unsigned depth,
-                                   struct mb_arena *arena, struct mb_value *value, bool *ret_ok)
+                                   struct decoding *decoding, struct mb_value *value, bool *ret_ok)
 {
     const unsigned char *start = cursor->at;
     char tag = (char)amqp_take_u8(cursor);
@@ -151,6 +157,7 @@ static enum mb_status decode_value(struct amqp_cursor *cursor, unsigned depth,
         return MB_OK;
     case 'S':
         decode_string((struct mb_slice){start + 5, size - 4}, value);
+        decoding->odd_text = decoding->odd_text || value->type == MB_BINARY;
         return MB_OK;
     case 'x':
         value->type = MB_BINARY;
@@ -162,7 +169,7 @@ static enum mb_status decode_value(struct amqp_cursor *cursor, unsigned depth,
             bool ok;
 
             status = decode_items((struct mb_slice){start + 5, size - 4}, tag == 'F', depth + 1,
-                                  arena, value, &ok);
+                                  decoding, value, &ok);
             if (status != MB_OK || ok)
                 return status;
         }
@@ -201,7 +208,8 @@ static bool count_entries(struct mb_slice content, bool is_table, uint32_t *ret_
 }
 
 static enum mb_status decode_items(struct mb_slice content, bool is_table, unsigned depth,
-                                   struct mb_arena *arena, struct mb_value *ret_value, bool *ret_ok)
+                                   struct decoding *decoding, struct mb_value *ret_value,
+                                   bool *ret_ok)
 {
     struct amqp_cursor cursor = amqp_cursor_of(content);
     struct mb_value *values;
@@ -214,7 +222,7 @@ static enum mb_status decode_items(struct mb_slice content, bool is_table, unsig
         return MB_OK;
     if (is_table)
         count *= 2;
-    values = mb_arena_alloc(arena, count * sizeof *values);
+    values = mb_arena_alloc(decoding->arena, count * sizeof *values);
     if (values == NULL)
         return MB_NO_MEMORY;
     memset(values, 0, count * sizeof *values);
@@ -223,7 +231,7 @@ static enum mb_status decode_items(struct mb_slice content, bool is_table, unsig
 
         if (is_table)
             decode_string(amqp_take_shortstr(&cursor), &values[at++]);
-        status = decode_value(&cursor, depth, arena, &values[at++], ret_ok);
+        status = decode_value(&cursor, depth, decoding, &values[at++], ret_ok);
         if (status != MB_OK || !*ret_ok)
             return status;
     }
@@ -235,9 +243,10 @@ static enum mb_status decode_items(struct mb_slice content, bool is_table, unsig
 
 enum mb_status amqp_table_decode(struct mb_slice table, struct mb_arena *arena,
                                  struct mb_header **ret_headers, uint32_t *ret_count,
-                                 struct mb_slice *ret_rest)
+                                 struct mb_slice *ret_rest, bool *ret_odd_text)
 {
     struct amqp_cursor cursor = amqp_cursor_of(table);
+    struct decoding decoding = {.arena = arena};
     struct mb_header *headers;
     uint32_t count;
     size_t good_size;
@@ -259,12 +268,13 @@ enum mb_status amqp_table_decode(struct mb_slice table, struct mb_arena *arena,
             headers[i].name.data = nothing;
         headers[i].name_type = MB_STRING;
         headers[i].section = MB_SECTION_APPLICATION;
-        status = decode_value(&cursor, 0, arena, &headers[i].value, &ok);
+        status = decode_value(&cursor, 0, &decoding, &headers[i].value, &ok);
         if (status != MB_OK)
             return status;
     }
     *ret_headers = headers;
     *ret_count = count;
+    *ret_odd_text = decoding.odd_text;
     return MB_OK;
 }
 

@@ -325,11 +325,6 @@ static void check_key(struct mb_loader *loader, const struct mb_config_route *ro
 static void check_policies(struct mb_loader *loader, const struct mb_config_route *route,
                            const struct mb_settings *settings)
 {
-    if (route->delivery == MB_EFFECTIVELY_ONCE)
-        mb_loader_error(loader, mb_settings_line(settings, "delivery"),
-                        "delivery = \"effectively-once\" is not yet available: no sink of this "
-                        "version stores the source's position together with the messages; "
-                        "\"at-least-once\" is, and repeats at most one window after a crash");
     if (mb_settings_text(settings, "on_reject") != NULL &&
         route->on_reject == MB_REJECT_DEAD_LETTER && route->dead_letter == NULL)
         mb_loader_error(loader, mb_settings_line(settings, "on_reject"),
@@ -379,6 +374,7 @@ void mb_check_route(struct mb_loader *loader, size_t index)
     check_same(loader, route, route->from, route->from_count, "source");
     check_same(loader, route, route->to, route->to_count, "sink");
     check_parties(loader, route, &draft->settings);
+    mb_check_once(loader, route, &draft->settings);
 }
 
 void mb_check_names(struct mb_loader *loader)

@@ -37,6 +37,7 @@ bool mb_party_init(struct mb_loader *loader, struct mb_party *party,
         .window_bytes = (uint64_t)route->window_bytes,
         .ordered = route->order == MB_ORDER_KEY,
         .strict = route->fidelity == MB_FIDELITY_STRICT,
+        .effectively_once = role == MB_ROLE_SINK && route->delivery == MB_EFFECTIVELY_ONCE,
     };
     return true;
 }

@@ -23,6 +23,10 @@ void mb_party_release(struct mb_party *party);
 /* The stream of that index that a party names; false: there is none. */
 bool mb_party_stream(const struct mb_party *party, size_t index, struct mb_stream_record *record);
 
+/* Whether the route can deliver effectively once, if it is to (once.c). */
+void mb_check_once(struct mb_loader *loader, const struct mb_config_route *route,
+                   const struct mb_settings *settings);
+
 /* Both are the same broker, as far as a configuration tells: by identity, by address. */
 bool mb_endpoints_are_one(const struct mb_config_endpoint *a, const struct mb_config_endpoint *b);
 

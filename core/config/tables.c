@@ -159,8 +159,9 @@ static const struct mb_option route_rows[] = {
      .offset = offsetof(struct mb_route_values, delivery),
      .choices = deliveries,
      .default_text = "at-least-once",
-     .doc = "at-least-once: the source is acknowledged after every sink has confirmed. "
-            "effectively-once is not available in this version."},
+     .doc = "at-least-once: the source is acknowledged after every sink has confirmed; after a "
+            "crash at most one window comes twice. effectively-once: none does, where the source "
+            "has positions that last and the one sink can tell what it has."},
     {.name = "window.messages",
      .type = MB_OPTION_INTEGER,
      .offset = offsetof(struct mb_route_values, window_messages),

@@ -118,6 +118,17 @@ static enum mb_status steps_apply(struct mb_lane *lane, const struct mb_entry *e
     return MB_OK;
 }
 
+/* Whether the sink has it already, by the position that it stored with what it has. */
+static bool is_stored(const struct mb_entry *entry)
+{
+    const struct mb_position *stored = &entry->scope->stored;
+    const struct mb_position *position = &entry->message->position;
+
+    if (stored->kind == MB_POSITION_NONE || stored->kind != position->kind)
+        return false;
+    return position->hi < stored->hi || (position->hi == stored->hi && position->lo <= stored->lo);
+}
+
 static enum mb_status entry_prepare(struct mb_lane *lane, uint64_t sequence)
 {
     struct mb_entry *entry = mb_window_at(&lane->window, sequence);
@@ -127,6 +138,10 @@ static enum mb_status entry_prepare(struct mb_lane *lane, uint64_t sequence)
     const char *step = "";
     enum mb_status status = MB_OK;
 
+    if (is_stored(entry)) {
+        entry->dropped = MB_DROP_STORED;
+        return MB_OK;
+    }
     entry->want = sinks;
     if (entry->message->reject_reason != NULL) {
         const char *text = entry->message->reject_text;
@@ -181,7 +196,7 @@ static enum mb_status take(struct mb_lane *lane, struct mb_message *message,
     if (scope == NULL || scope->id != message->scope)
         scope = mb_window_scope(&lane->window, message->scope);
     if (scope == NULL || scope->epoch != message->epoch || scope->state == MB_SCOPE_GONE ||
-        scope->state == MB_SCOPE_ASSIGNED)
+        scope->state == MB_SCOPE_ASSIGNED || scope->state == MB_SCOPE_LOADED)
         return mb_error_set(&lane->source.error, MB_INVALID, MB_CAUSE_CONNECTION, "contract",
                             "the backend handed out a message of a scope that is not started");
     *cached = scope;
@@ -306,7 +321,6 @@ bool mb_lane_intake(struct mb_lane *lane, int64_t now_ms)
     mb_window_give_messages(&lane->window, messages + head, count - head);
     if (head > 0)
         lane->taken_ms = now_ms;
-    mb_counter_set(&lane->counters->in_flight, mb_window_count(&lane->window));
     if (status != MB_OK && status != MB_AGAIN) {
         mb_lane_source_failed(lane, now_ms);
         return true;

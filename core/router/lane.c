@@ -208,6 +208,8 @@ enum mb_status mb_lane_create(const struct mb_lane_env *env, const struct mb_con
         status = mb_key_rule_init(&lane->key, route->key_from, err);
     if (lane->key.template != NULL && mb_template_match_max(lane->key.template) >= 0)
         lane->has_matches = true;
+    if (status == MB_OK && route->delivery == MB_EFFECTIVELY_ONCE)
+        status = mb_transaction_create(lane, &lane->transaction);
     if (status == MB_OK && mb_discover_is_wanted(&route->from[from]))
         status = mb_discover_create(lane, &lane->discover);
     if (status != MB_OK) {
@@ -232,6 +234,7 @@ void mb_lane_destroy(struct mb_lane *lane)
     }
     mb_drain_destroy(lane->drain);
     mb_discover_destroy(lane->discover);
+    mb_transaction_destroy(lane->transaction);
     mb_key_rule_release(&lane->key);
     mb_window_release(&lane->window);
     free(lane->outlets);
@@ -344,11 +347,11 @@ static void step_closing(struct mb_lane *lane)
 
 static void counters_step(struct mb_lane *lane)
 {
-    bool connected = lane->source.state == MB_PORT_OPEN;
+    bool connected = mb_port_is_connected(&lane->source);
 
     mb_port_count(&lane->source);
     for (uint32_t i = 0; i < lane->outlets_count; i++) {
-        connected = connected && lane->outlets[i].port.state == MB_PORT_OPEN;
+        connected = connected && mb_port_is_connected(&lane->outlets[i].port);
         mb_port_count(&lane->outlets[i].port);
     }
     atomic_store_explicit(&lane->counters->connected, connected, memory_order_relaxed);
@@ -375,6 +378,7 @@ bool mb_lane_step(struct mb_lane *lane, int64_t now_ms)
         return false;
     }
     progress = outlets_step(lane, now_ms);
+    mb_transaction_step(lane->transaction, now_ms);
     progress = mb_lane_acknowledge(lane, now_ms) || progress;
     if (lane->source.opens > 0 || lane->source.state != MB_PORT_CLOSED ||
         source_may_open(lane, now_ms))
@@ -463,6 +467,7 @@ bool mb_lane_wait(struct mb_lane *lane, void (*add)(void *context, int fd, int16
     }
     if (lane->source.opens > 0 || lane->source.state != MB_PORT_CLOSED)
         lower(deadline_ms, mb_port_deadline_ms(&lane->source));
+    lower(deadline_ms, mb_transaction_deadline_ms(lane->transaction));
     if (lane->phase == MB_LANE_STOPPING)
         lower(deadline_ms, lane->stop_deadline_ms);
     if (lane->drain != NULL)

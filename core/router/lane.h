@@ -22,6 +22,7 @@
 #include "core/router/port.h"
 #include "core/router/rate.h"
 #include "core/router/steps.h"
+#include "core/router/transaction.h"
 #include "core/router/window.h"
 
 #define MB_LANE_BATCH_MAX    512u
@@ -126,9 +127,10 @@ struct mb_lane {
     struct mb_key_rule key;
     struct mb_rate *rate; /* of the route, or own_rate; NULL: as fast as it goes */
     struct mb_rate own_rate;
-    int64_t rate_open_ms;         /* the rate lets nothing in before; 0: it does */
-    struct mb_drain *drain;       /* NULL: runs until it is stopped */
-    struct mb_discover *discover; /* NULL: its source's streams are fixed */
+    int64_t rate_open_ms;               /* the rate lets nothing in before; 0: it does */
+    struct mb_drain *drain;             /* NULL: runs until it is stopped */
+    struct mb_discover *discover;       /* NULL: its source's streams are fixed */
+    struct mb_transaction *transaction; /* NULL: the route delivers at least once */
 
     /* Events that the source raised during an operation. */
     struct mb_lane_event *events;
@@ -155,7 +157,7 @@ struct mb_lane {
     int64_t stop_deadline_ms;
     uint64_t limit_messages; /* 0: none */
     uint64_t taken_total;
-    uint64_t settled;    /* of those: delivered, or whatever else became of them; the rest is open */
+    uint64_t settled; /* of those: delivered, or whatever else became of them; the rest is open */
     uint32_t batch_size; /* how many messages the source is asked for at once */
     uint64_t unresolved; /* valid when CLOSED */
     bool failed;         /* the route's policy stopped it; error says why */
@@ -192,6 +194,8 @@ void mb_lane_push_ack(struct mb_lane *lane, const struct mb_ack *ack);
 void mb_lane_source_event(void *context, struct mb_port *port, const struct mb_event *event);
 void mb_lane_source_finish(struct mb_lane *lane);
 void mb_lane_source_failed(struct mb_lane *lane, int64_t now_ms);
+/* Closes its instance in good order, if it is open, and opens another: all its scopes are gone. */
+void mb_lane_source_reopen(struct mb_lane *lane, int64_t now_ms);
 void mb_lane_scope_gone(struct mb_lane *lane, struct mb_scope *scope);
 
 /* Stops the message at sinks where it was already, and appends where it is now (path.c). */
@@ -208,6 +212,10 @@ void mb_outlet_release(struct mb_outlet *outlet);
 bool mb_outlet_collect(struct mb_lane *lane, struct mb_outlet *outlet, int64_t now_ms);
 bool mb_outlet_send(struct mb_lane *lane, struct mb_outlet *outlet, int64_t now_ms);
 void mb_outlet_flush(struct mb_lane *lane, struct mb_outlet *outlet, int64_t now_ms);
+/* The instance's life is over: port.error says why. What was in flight is sent again. */
+void mb_outlet_lost(struct mb_lane *lane, struct mb_outlet *outlet, int64_t now_ms);
+/* The sink behind the outlet has the entry for good. */
+void mb_outlet_done(struct mb_lane *lane, struct mb_outlet *outlet, struct mb_entry *entry);
 /* The hash of where the entry goes through this outlet, as a path names it; false: nothing names
  * it. */
 bool mb_outlet_destination(const struct mb_outlet *outlet, const struct mb_entry *entry,

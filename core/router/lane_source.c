@@ -70,6 +70,7 @@ void mb_lane_scope_gone(struct mb_lane *lane, struct mb_scope *scope)
 {
     uint64_t released;
 
+    mb_transaction_scope_gone(lane->transaction, scope);
     lane->uncommitted -= scope->acked_total - scope->committed_total;
     scope->committed_total = scope->acked_total;
     released = mb_window_forget(&lane->window, scope, &lane->passed);
@@ -96,6 +97,14 @@ static void scopes_all_gone(struct mb_lane *lane)
     lane->events_count = 0;
     lane->event_texts_size = 0;
     mb_window_sweep_scopes(&lane->window);
+}
+
+void mb_lane_source_reopen(struct mb_lane *lane, int64_t now_ms)
+{
+    if (lane->source.state != MB_PORT_OPEN)
+        return;
+    mb_port_reopen(&lane->source, now_ms);
+    scopes_all_gone(lane);
 }
 
 void mb_lane_source_failed(struct mb_lane *lane, int64_t now_ms)
@@ -132,13 +141,15 @@ static enum mb_status scope_assigned(struct mb_lane *lane, const struct mb_event
                                 "out of memory for a scope");
         mb_pattern_groups(lane->source.stream, scope->texts, scope->matches);
     }
-    scope->state = MB_SCOPE_STARTED;
     if (lane->has_paths)
         scope->path_hash = mb_path_hash(scope->origin.identity, scope->origin.stream);
     if (lane->drain != NULL)
         mb_drain_scope(lane->drain, scope);
-    starts[(*starts_count)++] = (struct mb_scope_start){
-        .scope = event->scope, .epoch = event->epoch, .position = {.kind = MB_POSITION_STORED}};
+    if (!mb_transaction_scope_assigned(lane->transaction)) {
+        scope->state = MB_SCOPE_STARTED;
+        starts[(*starts_count)++] = (struct mb_scope_start){
+            .scope = event->scope, .epoch = event->epoch, .position = {.kind = MB_POSITION_STORED}};
+    }
     for (size_t i = 0; i < lane->observers_count; i++) {
         if (lane->observers[i].scope_started != NULL)
             lane->observers[i].scope_started(lane->observers[i].context, scope);
@@ -188,6 +199,7 @@ static void scope_revoked(struct mb_lane *lane, const struct mb_event *event, in
         return;
     scope->state = MB_SCOPE_REVOKING;
     scope->deadline_ms = now_ms + event->deadline_ms;
+    mb_transaction_scope_revoked(lane->transaction);
     mb_lane_release_unsent(lane, scope);
 }
 
@@ -246,6 +258,38 @@ static enum mb_status handle_events(struct mb_lane *lane, int64_t now_ms)
             lane->source_ops->start(lane->source.source, starts, starts_count, &lane->source.error);
     }
     return status;
+}
+
+/* Where a scope whose position the sink has told goes on. A source that hands its messages out one
+ * by one knows better which of them are open; what the sink has is left out when it is taken. */
+static struct mb_position start_position(const struct mb_lane *lane, const struct mb_scope *scope)
+{
+    const uint64_t wanted = MB_SOURCE_SEEKS | MB_SOURCE_ACKS_IN_ORDER;
+    struct mb_position position = scope->stored;
+
+    if (position.kind == MB_POSITION_NONE || (lane->source_traits & wanted) != wanted)
+        return (struct mb_position){.kind = MB_POSITION_STORED};
+    position.lo++; /* the first that it has not */
+    return position;
+}
+
+static enum mb_status loaded_step(struct mb_lane *lane, int64_t now_ms)
+{
+    struct mb_scope_start starts[SCOPES_A_CALL];
+    size_t count = 0;
+    struct mb_scope *scope;
+
+    for (scope = lane->window.scopes; scope != NULL && count < SCOPES_A_CALL; scope = scope->next) {
+        if (scope->state != MB_SCOPE_LOADED)
+            continue;
+        scope->state = MB_SCOPE_STARTED;
+        starts[count++] = (struct mb_scope_start){
+            .scope = scope->id, .epoch = scope->epoch, .position = start_position(lane, scope)};
+    }
+    if (count == 0)
+        return MB_OK;
+    lane->taken_ms = now_ms;
+    return lane->source_ops->start(lane->source.source, starts, count, &lane->source.error);
 }
 
 static void revoked_finish(struct mb_lane *lane, struct mb_scope **scopes, uint32_t *ids,
@@ -307,6 +351,8 @@ bool mb_lane_source_step(struct mb_lane *lane, int64_t now_ms)
     status = lane->source_ops->service(lane->source.source, err);
     if ((status == MB_OK || status == MB_AGAIN) && lane->events_count > 0)
         status = handle_events(lane, now_ms);
+    if ((status == MB_OK || status == MB_AGAIN) && lane->transaction != NULL)
+        status = loaded_step(lane, now_ms);
     if (status == MB_OK || status == MB_AGAIN)
         status = revoking_step(lane, now_ms);
     if ((status == MB_OK || status == MB_AGAIN) && lane->discover != NULL &&

@@ -104,14 +104,17 @@ enum mb_status mb_outlet_init(struct mb_outlet *outlet, struct mb_lane *lane,
     outlet->index = index;
     outlet->is_dead_letter = is_dead_letter;
     /* What was refused for the sake of fidelity has to have a place to go. */
-    if (is_dead_letter)
+    if (is_dead_letter) {
         outlet->port.params.strict = false;
+        outlet->port.params.effectively_once = false;
+    }
     outlet->in_flight_max = UINT32_MAX;
     outlet->destination_slot = MB_NAMES_MAX;
     outlet->has_path =
         !is_dead_letter && (outlet->port.params.provenance & MB_PROVENANCE_PATH) != 0;
     outlet->port.wants_identity =
-        (outlet->port.params.provenance & (MB_PROVENANCE_ID | MB_PROVENANCE_PATH)) != 0;
+        (outlet->port.params.provenance & (MB_PROVENANCE_ID | MB_PROVENANCE_PATH)) != 0 ||
+        outlet->port.params.effectively_once;
     outlet->backoff = outlet->port.backoff;
     outlet->cursor = lane->window.head;
     return templates_init(outlet, stream, err);
@@ -190,15 +193,23 @@ void mb_lane_reject(struct mb_lane *lane, uint64_t sequence, uint64_t bits, cons
     mb_lane_fail(lane, &err);
 }
 
-static void confirmed(struct mb_lane *lane, struct mb_outlet *outlet, struct mb_entry *entry,
-                      const struct mb_completion *completion)
+void mb_outlet_done(struct mb_lane *lane, struct mb_outlet *outlet, struct mb_entry *entry)
 {
     entry->done |= outlet->bit;
-    entry->attempted |= outlet->bit;
     if (outlet->is_dead_letter)
         entry->done |= entry->rejected;
     else
         mb_counter_add(&lane->counters->confirmed[lane->route->sinks_before + outlet->index], 1);
+}
+
+static void confirmed(struct mb_lane *lane, struct mb_outlet *outlet, struct mb_entry *entry,
+                      const struct mb_completion *completion)
+{
+    entry->attempted |= outlet->bit;
+    if (mb_transaction_covers(lane->transaction, outlet))
+        entry->staged = true;
+    else
+        mb_outlet_done(lane, outlet, entry);
     if (outlet->index == 0)
         entry->destination = completion->position;
     if (outlet->in_flight_max != UINT32_MAX) {
@@ -269,11 +280,14 @@ static bool complete(struct mb_lane *lane, struct mb_outlet *outlet,
 }
 
 /* What was in flight is unknown: it is sent again, and in order what follows it. */
-static void outlet_lost(struct mb_lane *lane, struct mb_outlet *outlet, int64_t now_ms)
+void mb_outlet_lost(struct mb_lane *lane, struct mb_outlet *outlet, int64_t now_ms)
 {
     struct mb_window *window = &lane->window;
     uint64_t until = outlet->is_dead_letter ? window->head : outlet->cursor;
+    bool in_transactions = mb_transaction_covers(lane->transaction, outlet);
 
+    if (in_transactions)
+        mb_transaction_lost(lane->transaction);
     if (outlet->port.error.cause == MB_CAUSE_DESTINATION)
         outlet->in_flight_max = 1;
     for (uint64_t s = window->tail; s != window->head && outlet->in_flight > 0; s++) {
@@ -298,6 +312,8 @@ static void outlet_lost(struct mb_lane *lane, struct mb_outlet *outlet, int64_t 
                                           ? outlet->port.error.reason
                                           : "connection");
     mb_port_fail(&outlet->port, now_ms);
+    if (in_transactions)
+        mb_lane_source_reopen(lane, now_ms);
 }
 
 /* Opening makes a missing destination, so the instance goes, although it works. */
@@ -308,7 +324,7 @@ static void destination_missing(struct mb_lane *lane, struct mb_outlet *outlet, 
     mb_error_set(err, MB_DISCONNECTED, MB_CAUSE_DESTINATION, outlet->port.logged_reason,
                  "the destination is gone");
     err->retry_after_ms = (uint32_t)mb_backoff_next_ms(&outlet->backoff);
-    outlet_lost(lane, outlet, now_ms);
+    mb_outlet_lost(lane, outlet, now_ms);
 }
 
 static void phase_step(struct mb_lane *lane, struct mb_outlet *outlet, int64_t now_ms)
@@ -393,8 +409,11 @@ bool mb_outlet_collect(struct mb_lane *lane, struct mb_outlet *outlet, int64_t n
     mb_port_step(&outlet->port, now_ms);
     if (outlet->port.state != MB_PORT_OPEN)
         return false;
-    if (outlet->opens_seen != outlet->port.opens)
+    if (outlet->opens_seen != outlet->port.opens) {
         outlet_opened(outlet);
+        if (!outlet->is_dead_letter)
+            mb_transaction_opened(lane->transaction);
+    }
     status = outlet->ops->service(outlet->port.sink, err);
     while (status == MB_OK || status == MB_AGAIN) {
         count = 0;
@@ -412,7 +431,7 @@ bool mb_outlet_collect(struct mb_lane *lane, struct mb_outlet *outlet, int64_t n
             break;
     }
     if (status != MB_OK && status != MB_AGAIN) {
-        outlet_lost(lane, outlet, now_ms);
+        mb_outlet_lost(lane, outlet, now_ms);
         return true;
     }
     phase_step(lane, outlet, now_ms);
@@ -508,7 +527,7 @@ bool mb_outlet_send(struct mb_lane *lane, struct mb_outlet *outlet, int64_t now_
         uint32_t room = outlet->in_flight_max - outlet->in_flight;
         size_t taken = 0;
         uint64_t next;
-        enum mb_status status;
+        enum mb_status status = MB_OK;
         size_t count = gather(lane, outlet, items, room < SEND_BATCH_MAX ? room : SEND_BATCH_MAX,
                               &next, &progress);
 
@@ -516,12 +535,20 @@ bool mb_outlet_send(struct mb_lane *lane, struct mb_outlet *outlet, int64_t now_
             outlet->cursor = next;
             break;
         }
-        status = outlet->ops->send(outlet->port.sink, items, count, &taken, err);
+        if (!outlet->is_dead_letter) {
+            status = mb_transaction_begin(lane->transaction, now_ms);
+            if (status == MB_AGAIN)
+                break;
+        }
+        if (status == MB_OK)
+            status = outlet->ops->send(outlet->port.sink, items, count, &taken, err);
         mark_sent(lane, outlet, items, taken);
         outlet->cursor = taken == count ? next : items[taken].sequence;
+        if (!outlet->is_dead_letter)
+            mb_transaction_sent(lane->transaction);
         progress = progress || taken > 0;
         if (status != MB_OK && status != MB_AGAIN) {
-            outlet_lost(lane, outlet, now_ms);
+            mb_outlet_lost(lane, outlet, now_ms);
             return true;
         }
         if (taken < count)
@@ -540,5 +567,5 @@ void mb_outlet_flush(struct mb_lane *lane, struct mb_outlet *outlet, int64_t now
     if (status == MB_OK)
         outlet->dirty = false;
     else if (status != MB_AGAIN)
-        outlet_lost(lane, outlet, now_ms);
+        mb_outlet_lost(lane, outlet, now_ms);
 }

@@ -92,6 +92,7 @@ void mb_port_params(const struct mb_port *port, struct mb_open_params *ret_param
         .timeout_ms = OPEN_TIMEOUT_MS,
         .ordered = route->order == MB_ORDER_KEY,
         .strict = route->fidelity == MB_FIDELITY_STRICT,
+        .effectively_once = port->role == MB_ROLE_SINK && route->delivery == MB_EFFECTIVELY_ONCE,
     };
 }
 
@@ -276,6 +277,18 @@ static void submit(struct mb_port *port, enum mb_port_state state, void (*run)(s
     port->state = state;
     port->job = (struct mb_job){.run = run, .done = done, .mailbox = port->env->mailbox};
     mb_connector_submit(port->env->connector, &port->job);
+}
+
+void mb_port_run(struct mb_port *port, void (*run)(struct mb_job *), void (*done)(struct mb_job *),
+                 void *context)
+{
+    port->job_context = context;
+    submit(port, MB_PORT_BUSY, run, done);
+}
+
+void mb_port_release(struct mb_port *port)
+{
+    port->state = MB_PORT_OPEN;
 }
 
 void mb_port_step(struct mb_port *port, int64_t now_ms)

@@ -26,7 +26,8 @@ enum mb_port_state {
     MB_PORT_CLOSED = 0,
     MB_PORT_OPENING = 1, /* a connector thread has it */
     MB_PORT_OPEN = 2,
-    MB_PORT_CLOSING = 3 /* a connector thread has it */
+    MB_PORT_CLOSING = 3, /* a connector thread has it */
+    MB_PORT_BUSY = 4     /* open, and a connector thread has it: mb_port_run */
 };
 
 struct mb_port {
@@ -62,6 +63,7 @@ struct mb_port {
     uint64_t wire_out;
 
     struct mb_job job;
+    void *job_context;     /* of mb_port_run */
     struct mb_error error; /* of the last attempt or life */
     struct mb_backoff backoff;
     int64_t open_at_ms;
@@ -99,11 +101,22 @@ void mb_port_note(struct mb_port *port, bool up, const struct mb_error *err);
 /* Closes the instance in good order and opens another at once. */
 void mb_port_reopen(struct mb_port *port, int64_t now_ms);
 
+/* Runs operations of an open instance that may block on a connector thread. Until done calls
+ * mb_port_release the port is BUSY and nobody else calls the instance. */
+void mb_port_run(struct mb_port *port, void (*run)(struct mb_job *job),
+                 void (*done)(struct mb_job *job), void *context);
+void mb_port_release(struct mb_port *port);
+
 /* As for open, without what belongs to the instance: for a question beside it. Any thread. */
 void mb_port_params(const struct mb_port *port, struct mb_open_params *ret_params);
 
 /* Closes the instance in good order and opens no other. */
 void mb_port_close(struct mb_port *port);
+
+static inline bool mb_port_is_connected(const struct mb_port *port)
+{
+    return port->state == MB_PORT_OPEN || port->state == MB_PORT_BUSY;
+}
 
 /* Nothing is open and nothing is under way. */
 static inline bool mb_port_is_closed(const struct mb_port *port)

@@ -25,9 +25,10 @@
 
 enum mb_scope_state {
     MB_SCOPE_ASSIGNED = 0, /* told by the source, not started */
-    MB_SCOPE_STARTED = 1,
-    MB_SCOPE_REVOKING = 2, /* in flight is awaited, then the source is told to stop it */
-    MB_SCOPE_GONE = 3      /* nothing of it may be acknowledged any more */
+    MB_SCOPE_LOADED = 1,   /* its position was asked of the sink (transaction.h); not started */
+    MB_SCOPE_STARTED = 2,
+    MB_SCOPE_REVOKING = 3, /* in flight is awaited, then the source is told to stop it */
+    MB_SCOPE_GONE = 4      /* nothing of it may be acknowledged any more */
 };
 
 /* One assignment of a scope. Lives until no entry refers to it. */
@@ -53,6 +54,8 @@ struct mb_scope {
     struct mb_position end;      /* where draining ends, if known */
     struct mb_position position; /* just behind what the frontier passed, if known */
     uint64_t replay_mark;        /* serial of the last rewind that found a failure here */
+    struct mb_position stored;   /* transactions: the last message that the sink has for good */
+    struct mb_position staged;   /* of a commit that is being made ready */
     struct mb_scope *next;       /* list of the lane */
 };
 
@@ -78,6 +81,7 @@ struct mb_entry {
     bool resolved;
     bool passed; /* the frontier is behind it */
     bool told;   /* acknowledged singly already */
+    bool staged; /* confirmed within a transaction that is not committed */
 };
 
 struct mb_window {

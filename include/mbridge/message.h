@@ -44,6 +44,7 @@ enum mb_field {
 #define MB_LOST_HEADERS     (UINT64_C(1) << 33) /* a name, a value, a type, the order */
 #define MB_LOST_ANNOTATIONS (UINT64_C(1) << 34)
 #define MB_LOST_FOOTER      (UINT64_C(1) << 35)
+#define MB_LOST_PROPERTY    (UINT64_C(1) << 36) /* one that has no field here */
 
 enum mb_body_kind {
     MB_BODY_BYTES = 0,      /* body: Kafka value, 0-9-1 body, one AMQP 1.0 data section */
@@ -145,6 +146,10 @@ struct mb_message {
      * holds what there was on the wire. NULL: deliver. Same life as the message. */
     const char *reject_reason;
     const char *reject_text;
+
+    /* Since 1.2. What the source read and no member above can hold (enum mb_field, MB_LOST_…); raw
+     * may have it. A sink that writes the message without it counts it as degraded. */
+    uint64_t unheld;
 };
 
 #endif

@@ -108,7 +108,7 @@ static const struct mistake mistakes[] = {
     {ROUTE, "order = \"keys\";", "order must be one of \"key\", \"none\", not \"keys\""},
     {ROUTE, "lanes = 0;", "lanes must be between 1 and 64, not 0"},
     {ROUTE, "lanes = \"two\";", "lanes must be a whole number"},
-    {ROUTE, "delivery = \"effectively-once\";", "not yet available"},
+    {ROUTE, "delivery = \"effectively-once\";", "neither stores the source's position"},
     {ROUTE, "delivery = \"exactly-once\";", "delivery must be one of \"at-least-once\""},
     {ROUTE, "window = { messages = 0; };", "window.messages must be between 1 and 1048576"},
     {ROUTE, "window = { bytes = \"1KiB\"; };", "window.bytes must be between 64KiB and 256MiB"},

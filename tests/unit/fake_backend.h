@@ -144,7 +144,8 @@ static inline uint64_t fake_source_traits(const void *endpoint, const void *opti
     const struct fake_source *source = options;
 
     (void)endpoint;
-    return source->exclusive ? MB_SOURCE_EXCLUSIVE | MB_SOURCE_CONSUMES : MB_SOURCE_DIVIDES_BY_KEY;
+    return source->exclusive ? MB_SOURCE_EXCLUSIVE | MB_SOURCE_CONSUMES
+                             : MB_SOURCE_DIVIDES_BY_KEY | MB_SOURCE_SEEKS;
 }
 
 static inline enum mb_status fake_source_open(const struct mb_open_params *params,

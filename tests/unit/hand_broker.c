@@ -38,8 +38,6 @@ struct mb_source {
 
 struct mb_sink {
     struct hand_sink *hand;
-    uint64_t flight[HAND_SENT_MAX];
-    size_t flight_count;
 };
 
 /* ---- source ---- */
@@ -176,12 +174,16 @@ static enum mb_status source_poll(struct mb_source *source, struct mb_batch *bat
 static enum mb_status source_ack(struct mb_source *source, const struct mb_ack *acks, size_t count,
                                  struct mb_error *err)
 {
-    (void)source;
     (void)err;
     for (size_t i = 0; i < count; i++) {
-        assert_true(acks[i].token < hand.inputs_count);
-        assert_false(hand.inputs[acks[i].token].acked);
-        hand.inputs[acks[i].token].acked = true;
+        uint64_t token = acks[i].token;
+        bool in_order = (hand.traits & MB_SOURCE_ACKS_IN_ORDER) != 0;
+
+        assert_true(token < hand.inputs_count);
+        assert_false(hand.inputs[token].acked);
+        for (uint64_t k = in_order ? 0 : token; k <= token; k++)
+            hand.inputs[k].acked |=
+                strcmp(hand.inputs[k].stream, source->names[acks[i].scope]) == 0;
     }
     return MB_OK;
 }
@@ -219,7 +221,7 @@ static uint64_t sink_traits(const void *endpoint, const void *options)
 {
     (void)endpoint;
     (void)options;
-    return 0;
+    return hand.store.traits;
 }
 
 static enum mb_status sink_open(const struct mb_open_params *params, struct mb_sink **ret_sink,
@@ -232,6 +234,7 @@ static enum mb_status sink_open(const struct mb_open_params *params, struct mb_s
     assert_non_null(sink);
     sink->hand = &hand.sinks[options->number];
     sink->hand->opens++;
+    sink->hand->flight_count = 0;
     sink->hand->provenance = params->provenance;
     sink->hand->strict = params->strict;
     sink->hand->host = params->host;
@@ -265,7 +268,7 @@ static enum mb_status sink_send(struct mb_sink *sink, const struct mb_outgoing *
         copy_text(sent->body, sizeof sent->body, items[i].message->body);
         copy_text(sent->key, sizeof sent->key, items[i].message->key);
         sink->hand->sent_count++;
-        sink->flight[sink->flight_count++] = items[i].sequence;
+        sink->hand->flight[sink->hand->flight_count++] = items[i].sequence;
         (*ret_taken)++;
     }
     return MB_OK;
@@ -274,15 +277,31 @@ static enum mb_status sink_send(struct mb_sink *sink, const struct mb_outgoing *
 static enum mb_status sink_completions(struct mb_sink *sink, struct mb_completion *completions,
                                        size_t max, size_t *ret_count, struct mb_error *err)
 {
-    size_t count = sink->hand->is_slow ? 0 : sink->flight_count < max ? sink->flight_count : max;
+    struct hand_sink *hand_sink = sink->hand;
+    size_t count = hand_sink->flight_count < max ? hand_sink->flight_count : max;
 
     (void)err;
-    for (size_t i = 0; i < count; i++)
-        completions[i] = (struct mb_completion){.sequence = sink->flight[i], .partition = -1};
-    sink->flight_count -= count;
-    memmove(sink->flight, sink->flight + count, sink->flight_count * sizeof sink->flight[0]);
+    if (hand_sink->is_slow)
+        count = 0;
+    for (size_t i = 0; i < count; i++) {
+        completions[i] = (struct mb_completion){.sequence = hand_sink->flight[i], .partition = -1};
+        if (hand.store.refuses_next)
+            completions[i].cause = MB_CAUSE_DESTINATION;
+        hand.store.refuses_next = false;
+    }
+    hand_sink->flight_count -= count;
+    memmove(hand_sink->flight, hand_sink->flight + count,
+            hand_sink->flight_count * sizeof hand_sink->flight[0]);
     *ret_count = count;
     return MB_OK;
+}
+
+static enum mb_status sink_service(struct mb_sink *sink, struct mb_error *err)
+{
+    if (!sink->hand->is_lost)
+        return MB_OK;
+    sink->hand->is_lost = false;
+    return mb_error_set(err, MB_DISCONNECTED, MB_CAUSE_CONNECTION, "lost", "the sink is lost");
 }
 
 static enum mb_status sink_nothing(struct mb_sink *sink, struct mb_error *err)
@@ -294,8 +313,12 @@ static enum mb_status sink_nothing(struct mb_sink *sink, struct mb_error *err)
 
 static void sink_close(struct mb_sink *sink)
 {
-    if (sink != NULL)
+    if (sink != NULL) {
         sink->hand->host = NULL;
+        if (hand.store.in_transaction)
+            sink->hand->sent_count = hand.store.committed_count;
+        hand.store.in_transaction = false;
+    }
     free(sink);
 }
 
@@ -405,8 +428,13 @@ static const struct mb_sink_ops sink_ops = {
     .send = sink_send,
     .completions = sink_completions,
     .flush = sink_nothing,
-    .service = sink_nothing,
+    .service = sink_service,
     .close = sink_close,
+    .begin = hand_sink_begin,
+    .positions = hand_sink_positions,
+    .commit = hand_sink_commit,
+    .abort = hand_sink_abort,
+    .load_positions = hand_sink_load_positions,
 };
 
 static const struct mb_describe_ops describe_ops = {

@@ -41,12 +41,37 @@ struct hand_sink {
     const struct mb_host *host; /* of the open instance; NULL: none is */
     uint32_t sent_count;
     struct hand_sent sent[HAND_SENT_MAX];
+    uint64_t flight[HAND_SENT_MAX]; /* of the open instance: not completed */
+    size_t flight_count;
+    bool is_lost; /* the instance ends at its next service */
+};
+
+/* Sink 0 as one with transactions (hand_transaction.c). */
+struct hand_store {
+    uint64_t traits; /* of all sinks */
+    bool in_transaction;
+    uint32_t begins;
+    uint32_t commits; /* that went well */
+    uint32_t aborts;
+    uint32_t loads;
+    uint32_t committed_count;     /* of sent: for good */
+    enum mb_status commit_status; /* what the next commit answers */
+    bool commit_applies;          /* although it answered something else */
+    enum mb_status load_status;
+    bool refuses_next; /* the next completion says so: DESTINATION */
+    size_t positions_count;
+    struct {
+        char stream[64];
+        struct mb_position position;
+        struct mb_position pending;
+    } positions[HAND_STREAMS_MAX];
 };
 
 struct hand {
     struct hand_input inputs[HAND_INPUTS_MAX];
     uint32_t inputs_count;
     struct hand_sink sinks[HAND_SINKS_MAX];
+    struct hand_store store;
 
     const char *listed[HAND_STREAMS_MAX]; /* what the describer lists; NULL ends it */
     const char *identity;
@@ -65,6 +90,16 @@ struct hand {
 };
 
 extern struct hand hand;
+
+enum mb_status hand_sink_begin(struct mb_sink *sink, struct mb_error *err);
+enum mb_status hand_sink_positions(struct mb_sink *sink, const char *group,
+                                   const struct mb_stored_position *positions, size_t count,
+                                   struct mb_error *err);
+enum mb_status hand_sink_commit(struct mb_sink *sink, uint32_t timeout_ms, struct mb_error *err);
+enum mb_status hand_sink_abort(struct mb_sink *sink, uint32_t timeout_ms, struct mb_error *err);
+enum mb_status hand_sink_load_positions(struct mb_sink *sink, const char *group,
+                                        struct mb_stored_position *positions, size_t count,
+                                        uint32_t timeout_ms, struct mb_error *err);
 
 struct hand_bench {
     struct mb_registry *registry;

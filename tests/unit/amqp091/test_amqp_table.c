@@ -16,9 +16,10 @@ static void every_type_survives(void **state)
     struct mb_header *headers;
     struct mb_slice rest;
     uint32_t count;
+    bool odd_text;
 
     (void)state;
-    assert_int_equal(amqp_table_decode(table, &arena, &headers, &count, &rest), MB_OK);
+    assert_int_equal(amqp_table_decode(table, &arena, &headers, &count, &rest, &odd_text), MB_OK);
     assert_int_equal(rest.size, 0);
     assert_int_equal(count, 17);
     assert_int_equal(headers[1].value.type, MB_I8);
@@ -45,13 +46,42 @@ static void unknown_tags_are_carried(void **state)
     struct mb_header *headers;
     struct mb_slice rest;
     uint32_t count;
+    bool odd_text;
 
     (void)state;
     assert_int_equal(amqp_table_decode((struct mb_slice){wire, sizeof wire - 1}, &arena, &headers,
-                                       &count, &rest),
+                                       &count, &rest, &odd_text),
                      MB_OK);
     assert_int_equal(count, 1);
     assert_slice(rest, "\1b?rest of it");
+}
+
+/* Tag S says text. What is none comes as binary, and the caller is told: x is another tag. */
+static void text_that_is_none_is_told(void **state)
+{
+    static const struct {
+        struct mb_slice wire;
+        bool is_odd;
+    } tables[] = {
+        {MB_SLICE_LITERAL("\1aS\0\0\0\2ok"), false},
+        {MB_SLICE_LITERAL("\1ax\0\0\0\2\xff\xfe"), false},
+        {MB_SLICE_LITERAL("\1aS\0\0\0\2\xff\xfe"), true},
+        {MB_SLICE_LITERAL("\1aA\0\0\0\6S\0\0\0\1\xff"), true},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof tables / sizeof tables[0]; i++) {
+        struct mb_arena arena = fresh_arena();
+        struct mb_header *headers;
+        struct mb_slice rest;
+        uint32_t count;
+        bool odd_text;
+
+        assert_int_equal(
+            amqp_table_decode(tables[i].wire, &arena, &headers, &count, &rest, &odd_text), MB_OK);
+        assert_int_equal(count, 1);
+        assert_int_equal(odd_text, tables[i].is_odd);
+    }
 }
 
 static void deep_nesting_is_bounded(void **state)
@@ -63,6 +93,7 @@ static void deep_nesting_is_bounded(void **state)
     struct mb_header *headers;
     struct mb_slice rest;
     uint32_t count;
+    bool odd_text;
     unsigned depth = 0;
 
     (void)state;
@@ -72,7 +103,7 @@ static void deep_nesting_is_bounded(void **state)
         amqp_put_u32(&writer, 5 * (left - 1));
     }
     assert_int_equal(amqp_table_decode((struct mb_slice){data, (size_t)(writer.at - data)}, &arena,
-                                       &headers, &count, &rest),
+                                       &headers, &count, &rest, &odd_text),
                      MB_OK);
     assert_int_equal(count, 1);
     for (value = &headers[0].value; value->type == MB_LIST; value = &value->as.items.values[0])
@@ -200,6 +231,7 @@ static void random_tables_are_safe(void **state)
         struct mb_header *headers;
         struct mb_slice rest;
         uint32_t count;
+        bool odd_text;
         unsigned char out[4096];
         struct amqp_writer writer = {out, out + sizeof out, false};
 
@@ -208,9 +240,9 @@ static void random_tables_are_safe(void **state)
             random = random * 1103515245u + 12345u;
             data[(random >> 8) % size] = (unsigned char)(random >> 16);
         }
-        assert_int_equal(
-            amqp_table_decode((struct mb_slice){data, size}, &arena, &headers, &count, &rest),
-            MB_OK);
+        assert_int_equal(amqp_table_decode((struct mb_slice){data, size}, &arena, &headers, &count,
+                                           &rest, &odd_text),
+                         MB_OK);
         for (uint32_t i = 0; i < count; i++)
             amqp_put_value(&writer, &headers[i].value);
     }
@@ -222,7 +254,7 @@ int main(void)
         cmocka_unit_test(every_type_survives),     cmocka_unit_test(unknown_tags_are_carried),
         cmocka_unit_test(deep_nesting_is_bounded), cmocka_unit_test(entries_come_whole),
         cmocka_unit_test(values_of_others),        cmocka_unit_test(long_names_in_maps),
-        cmocka_unit_test(random_tables_are_safe),
+        cmocka_unit_test(random_tables_are_safe),  cmocka_unit_test(text_that_is_none_is_told),
     };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
 

@@ -308,7 +308,7 @@ static void test_field_names(void **state)
     for (unsigned bit = 0; bit < 64; bit++) {
         const char *name = mb_field_name(UINT64_C(1) << bit);
 
-        assert_true((name != NULL) == (bit < 20 || (bit >= 32 && bit < 36)));
+        assert_true((name != NULL) == (bit < 20 || (bit >= 32 && bit < 37)));
         if (name != NULL)
             assert_true(mb_field_of(mb_slice_text(name)) == UINT64_C(1) << bit);
     }
