@@ -12,11 +12,10 @@ from support.clients import create_topic
 from support.config import Raw, config, kafka_endpoint
 from support.feed import Feeder
 from support.oracle import Stream
-from support.pair import WINDOW, columns, wait_resumed
+from support.pair import RESUME_S, WINDOW, columns, rounds_of, sizes, wait_resumed
 from support.redis_side import RedisSide
 from support.wait import settled, until
 
-RESUME_S = 3.0
 DIRECTIONS = ("to_redis", "from_redis")
 
 
@@ -51,50 +50,27 @@ class Pair:
         self.stream.end()
 
 
-def _sizes(short, full):
-    return [pytest.param(*short, id="short"),
-            pytest.param(*full, id="full", marks=pytest.mark.long)]
-
-
-def _rounds(pair, bridge, rounds, messages, dice, stop):
-    times = []
-    pair.feeder.start()
-    for number in range(rounds + 1):
-        began = time.monotonic()
-        bridge.start()
-        times.append(wait_resumed(pair.stream, began, RESUME_S, bridge))
-        if number == rounds:
-            break
-        target = pair.stream.ended + dice.randrange(50, 3000)
-        pair.stream.wait_ended(target, poll=bridge.check)
-        stop()
-        pair.stream.fault()
-    until(lambda: pair.feeder.confirmed >= messages, 120, f"{messages} messages fed")
-    pair.feeder.stop()
-    return times[1:]
-
-
-@pytest.mark.parametrize("rounds, messages", _sizes((3, 20_000), (20, 100_000)))
+@pytest.mark.parametrize("rounds, messages", sizes((3, 20_000), (20, 100_000)))
 @pytest.mark.parametrize("direction", DIRECTIONS)
 def test_killed_under_load(direction, rounds, messages, kafka3, redis, fresh, tmp_path, dice,
                            ending, counts):
     pair = ending(Pair(direction, kafka3, redis, fresh, tmp_path, dice))
     bridge = ending(pair.bridge())
-    times = _rounds(pair, bridge, rounds, messages, dice, lambda: bridge.run.kill())
+    times = rounds_of(pair, bridge, rounds, messages, dice, lambda: bridge.run.kill())
     verdict = pair.stream.finish(poll=bridge.check)
     counts(rounds=rounds, **columns(verdict), **{"slowest resume s": f"{max(times):.2f}"})
     verdict.assert_kept(per_fault_max=WINDOW)
     assert max(times) <= RESUME_S, f"moved again after {[f'{t:.2f}' for t in times]} s"
 
 
-@pytest.mark.parametrize("rounds, messages", _sizes((3, 20_000), (20, 100_000)))
+@pytest.mark.parametrize("rounds, messages", sizes((3, 20_000), (20, 100_000)))
 @pytest.mark.parametrize("direction", DIRECTIONS)
 def test_stopped_in_order_under_load(direction, rounds, messages, kafka3, redis, fresh, tmp_path,
                                      dice, ending, counts):
     pair = ending(Pair(direction, kafka3, redis, fresh, tmp_path, dice))
     bridge = ending(pair.bridge())
     codes = []
-    times = _rounds(pair, bridge, rounds, messages, dice,
+    times = rounds_of(pair, bridge, rounds, messages, dice,
                     lambda: codes.append(bridge.run.terminate()))
     verdict = pair.stream.finish(poll=bridge.check)
     codes.append(bridge.run.terminate())

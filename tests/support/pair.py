@@ -1,6 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """A judged route between Kafka and RabbitMQ in either direction, at default settings."""
 
+import time
+
+import pytest
+
 from support.bridge import Bridge
 from support.clients import create_topic, declare_queue
 from support.config import config, kafka_endpoint, rabbit_endpoint
@@ -11,6 +15,7 @@ from support.wait import until
 DIRECTIONS = ("to_rabbit", "to_kafka")
 WINDOW = 10_000
 ENDLESS = 1 << 30
+RESUME_S = 3.0  # after a kill, messages move again
 
 # An arrival this long after a restart can only be the new process's: what the killed one had
 # on the wire is through by then.
@@ -83,6 +88,31 @@ def wait_resumed(stream, since, seconds, bridge):
     at = until(resumed, seconds + 30, "messages move again", interval=0.01,
                detail=bridge.run.tail)
     return at - since
+
+
+def sizes(short, full):
+    """Parameters of a test that is short every day, and long by choice."""
+    return [pytest.param(*short, id="short"),
+            pytest.param(*full, id="full", marks=pytest.mark.long)]
+
+
+def rounds_of(pair, bridge, rounds, messages, dice, stop):
+    """Start, wait until it moves, let some pass, stop; the times to move again."""
+    times = []
+    pair.feeder.start()
+    for number in range(rounds + 1):
+        began = time.monotonic()
+        bridge.start()
+        times.append(wait_resumed(pair.stream, began, RESUME_S, bridge))
+        if number == rounds:
+            break
+        target = pair.stream.ended + dice.randrange(50, 3000)
+        pair.stream.wait_ended(target, poll=bridge.check)
+        stop()
+        pair.stream.fault()
+    until(lambda: pair.feeder.confirmed >= messages, 120, f"{messages} messages fed")
+    pair.feeder.stop()
+    return times[1:]
 
 
 def columns(verdict):
