@@ -28,6 +28,16 @@ def pytest_configure(config):
                                                     or random.randrange(1 << 30))
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """Marks as long what long.txt names."""
+    lines = (Path(__file__).parent / "long.txt").read_text(encoding="utf-8").splitlines()
+    slow = tuple(line for line in lines if line and not line.startswith("#"))
+    for item in items:
+        if item.nodeid.startswith(slow):
+            item.add_marker(pytest.mark.long)
+
+
 def pytest_report_header(config):
     return f"seed: {config.seed} (repeat with --seed {config.seed})"
 
