@@ -14,12 +14,16 @@
  *   kafka_positions.c   where a partition starts
  *   kafka_sink.c        the producer
  *   kafka_send.c        its messages: form, partition, results
+ *   kafka_transaction.c its transactions, for effectively once
+ *   kafka_store.c       the topic of positions: whose they are, fencing off who had them
+ *   kafka_stored.c      its records, pure
  *   kafka_topics.c      its topics by name
  *   kafka_describe.c    what a topic is, creating one
  *   kafka_map.c         record ↔ envelope, pure
  *
  * Threads: librdkafka calls the log, the check of certificates and the partitioner from its own
- * threads; everything else runs on the lane's.
+ * threads; everything else runs on the lane's, and open and what belongs to transactions on any,
+ * while the lane keeps away.
  */
 #ifndef MBRIDGE_KAFKA_H
 #define MBRIDGE_KAFKA_H
@@ -86,6 +90,8 @@ struct kafka_sink_options {
     int64_t replication;
     int64_t compression; /* index of kafka_compressions */
     int64_t linger_ms;
+    const char *positions_topic;
+    int64_t transaction_timeout_ms;
 };
 
 extern const struct mb_source_ops kafka_source_ops;
@@ -168,6 +174,9 @@ int64_t kafka_client_deadline_ms(const struct kafka_client *client);
 MB_PRINTF(3, 4)
 void kafka_client_fail(struct kafka_client *client, const char *reason, const char *format, ...);
 
+/* The same after a fatal error of the library; text: what is said if it does not tell more. */
+void kafka_client_fail_fatal(struct kafka_client *client, const char *text);
+
 /* Copies the failure to err; MB_DISCONNECTED. */
 enum mb_status kafka_client_failure(const struct kafka_client *client, struct mb_error *err);
 
@@ -196,6 +205,12 @@ bool kafka_topic_config(struct kafka_client *client, const char *topic, const ch
 rd_kafka_resp_err_t kafka_offsets_ask(struct kafka_client *client,
                                       rd_kafka_topic_partition_list_t *list, int64_t time,
                                       uint32_t timeout_ms);
+
+/* Makes a topic as the record asks for, with all of its configuration. One that is there already
+ * is left as it is. */
+enum mb_status kafka_topic_create(struct kafka_client *client,
+                                  const struct mb_stream_record *record, uint32_t timeout_ms,
+                                  struct mb_error *err);
 
 /* Serves the client's events, waiting up to timeout_ms for a first one. */
 void kafka_events_serve(struct kafka_client *client, int timeout_ms);

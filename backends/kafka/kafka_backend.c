@@ -139,6 +139,23 @@ static const struct mb_option sink_rows[] = {
      .min = 0,
      .max = 10000,
      .doc = "How long a record may wait for others to be sent with."},
+    {.name = "positions_topic",
+     .type = MB_OPTION_STRING,
+     .offset = SINK(positions_topic),
+     .default_text = "mbridge.positions",
+     .doc = "With delivery = \"effectively-once\": the compacted topic in which the source's "
+            "positions are kept, written in the same transactions as the messages. Made if it is "
+            "missing; routes may share it. It needs 8 partitions at least."},
+    {.name = "transaction_timeout",
+     .type = MB_OPTION_DURATION,
+     .offset = SINK(transaction_timeout_ms),
+     .default_text = "15s",
+     .min = 2000,
+     .max = 900000,
+     .doc =
+         "With delivery = \"effectively-once\": after this time brokers abort a transaction that "
+         "its writer has left behind; until then, or until the writer is back, consumers with "
+         "read_committed wait. A broker that is away for longer makes the bridge send again."},
 };
 
 static const struct mb_url_rule url_rules[] = {

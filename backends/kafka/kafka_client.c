@@ -224,10 +224,29 @@ void kafka_client_fail(struct kafka_client *client, const char *reason, const ch
     vsnprintf(client->failure.text, sizeof client->failure.text, format, args);
     va_end(args);
     if (strcmp(reason, "fenced") == 0) {
-        snprintf(client->failure.text, sizeof client->failure.text,
-                 "another member of the group goes by the same instance name");
+        snprintf(client->failure.text, sizeof client->failure.text, "%s",
+                 rd_kafka_type(client->rk) == RD_KAFKA_PRODUCER
+                     ? "a later instance has taken over the positions that this one wrote"
+                     : "another member of the group goes by the same instance name");
         client->failure.retry_after_ms = client->fenced_retry_ms;
     }
+}
+
+/* Whether another one has taken the client's place. */
+static bool is_fenced(rd_kafka_resp_err_t code)
+{
+    return code == RD_KAFKA_RESP_ERR_FENCED_INSTANCE_ID || code == RD_KAFKA_RESP_ERR__FENCED ||
+           code == RD_KAFKA_RESP_ERR_PRODUCER_FENCED ||
+           code == RD_KAFKA_RESP_ERR_INVALID_PRODUCER_EPOCH;
+}
+
+void kafka_client_fail_fatal(struct kafka_client *client, const char *text)
+{
+    char fatal[MB_ERROR_TEXT_SIZE];
+    rd_kafka_resp_err_t code = rd_kafka_fatal_error(client->rk, fatal, sizeof fatal);
+
+    kafka_client_fail(client, is_fenced(code) ? "fenced" : "fatal", "%s",
+                      code != RD_KAFKA_RESP_ERR_NO_ERROR ? fatal : text);
 }
 
 enum mb_status kafka_client_failure(const struct kafka_client *client, struct mb_error *err)
@@ -248,12 +267,7 @@ static void error_event(struct kafka_client *client, rd_kafka_event_t *event)
         return;
     }
     if (code == RD_KAFKA_RESP_ERR__FATAL || rd_kafka_event_error_is_fatal(event)) {
-        char fatal[MB_ERROR_TEXT_SIZE];
-        rd_kafka_resp_err_t fatal_code = rd_kafka_fatal_error(client->rk, fatal, sizeof fatal);
-
-        kafka_client_fail(client,
-                          fatal_code == RD_KAFKA_RESP_ERR_FENCED_INSTANCE_ID ? "fenced" : "fatal",
-                          "%s", fatal_code != RD_KAFKA_RESP_ERR_NO_ERROR ? fatal : text);
+        kafka_client_fail_fatal(client, text);
         return;
     }
     kafka_cause_note(client, code, text);

@@ -326,19 +326,11 @@ static enum mb_status create_result(rd_kafka_event_t *event, const char *name, s
     return failed(code, "creating topic", name, rd_kafka_topic_result_error_string(topics[0]), err);
 }
 
-static bool is_copied(const char *name)
+enum mb_status kafka_topic_create(struct kafka_client *client,
+                                  const struct mb_stream_record *record, uint32_t timeout_ms,
+                                  struct mb_error *err)
 {
-    for (size_t i = 0; i < CONFIGURATION_COUNT; i++) {
-        if (strcmp(configuration_names[i], name) == 0)
-            return true;
-    }
-    return false;
-}
-
-static enum mb_status ensure(struct mb_describer *describer, const struct mb_stream_record *record,
-                             struct mb_error *err)
-{
-    rd_kafka_t *rk = describer->client.rk;
+    rd_kafka_t *rk = client->rk;
     char text[256];
     rd_kafka_NewTopic_t *topic = rd_kafka_NewTopic_new(
         record->name, record->partitions_count > 0 ? record->partitions_count : PARTITIONS_DEFAULT,
@@ -351,19 +343,15 @@ static enum mb_status ensure(struct mb_describer *describer, const struct mb_str
     if (topic == NULL)
         return mb_error_set(err, MB_INVALID, MB_CAUSE_DESTINATION, "settings", "topic %s: %s",
                             record->name, text);
-    for (uint32_t i = 0; i < record->configuration_count; i++) {
-        if (is_copied(record->configuration[i].name))
-            rd_kafka_NewTopic_set_config(topic, record->configuration[i].name,
-                                         record->configuration[i].value);
-    }
+    for (uint32_t i = 0; i < record->configuration_count; i++)
+        rd_kafka_NewTopic_set_config(topic, record->configuration[i].name,
+                                     record->configuration[i].value);
     options = rd_kafka_AdminOptions_new(rk, RD_KAFKA_ADMIN_OP_CREATETOPICS);
-    rd_kafka_AdminOptions_set_request_timeout(options, (int)describer->timeout_ms, text,
-                                              sizeof text);
-    rd_kafka_AdminOptions_set_operation_timeout(options, (int)describer->timeout_ms / 2, text,
-                                                sizeof text);
+    rd_kafka_AdminOptions_set_request_timeout(options, (int)timeout_ms, text, sizeof text);
+    rd_kafka_AdminOptions_set_operation_timeout(options, (int)timeout_ms / 2, text, sizeof text);
     queue = rd_kafka_queue_new(rk);
     rd_kafka_CreateTopics(rk, &topic, 1, options, queue);
-    event = kafka_answer_wait(&describer->client, queue, describer->timeout_ms + 500);
+    event = kafka_answer_wait(client, queue, timeout_ms + 500);
     status = create_result(event, record->name, err);
     if (event != NULL)
         rd_kafka_event_destroy(event);
@@ -371,6 +359,31 @@ static enum mb_status ensure(struct mb_describer *describer, const struct mb_str
     rd_kafka_AdminOptions_destroy(options);
     rd_kafka_NewTopic_destroy(topic);
     return status;
+}
+
+static bool is_copied(const char *name)
+{
+    for (size_t i = 0; i < CONFIGURATION_COUNT; i++) {
+        if (strcmp(configuration_names[i], name) == 0)
+            return true;
+    }
+    return false;
+}
+
+static enum mb_status ensure(struct mb_describer *describer, const struct mb_stream_record *record,
+                             struct mb_error *err)
+{
+    struct mb_stream_record copied = *record;
+    struct mb_pair pairs[CONFIGURATION_COUNT];
+
+    copied.configuration = pairs;
+    copied.configuration_count = 0;
+    for (uint32_t i = 0; i < record->configuration_count; i++) {
+        if (is_copied(record->configuration[i].name) &&
+            copied.configuration_count < CONFIGURATION_COUNT)
+            pairs[copied.configuration_count++] = record->configuration[i];
+    }
+    return kafka_topic_create(&describer->client, &copied, describer->timeout_ms, err);
 }
 
 static enum mb_status list(struct mb_describer *describer,

@@ -109,6 +109,12 @@ static uint32_t cause_of(const struct mb_sink *sink, rd_kafka_resp_err_t code)
     case RD_KAFKA_RESP_ERR__PURGE_INFLIGHT:
     case RD_KAFKA_RESP_ERR__DESTROY:
     case RD_KAFKA_RESP_ERR__FATAL:
+    case RD_KAFKA_RESP_ERR__STATE: /* the transaction has failed already, by another record */
+    case RD_KAFKA_RESP_ERR__MSG_TIMED_OUT:
+    case RD_KAFKA_RESP_ERR__FENCED:
+    case RD_KAFKA_RESP_ERR_PRODUCER_FENCED:
+    case RD_KAFKA_RESP_ERR_INVALID_PRODUCER_EPOCH:
+    case RD_KAFKA_RESP_ERR_INVALID_TXN_STATE:
         return MB_CAUSE_CONNECTION;
     default:
         /* Authorisation, policies, quotas, too few replicas: it is the destination's state, and
@@ -134,6 +140,17 @@ static const char *result_reason(rd_kafka_resp_err_t code)
     case RD_KAFKA_RESP_ERR_NOT_ENOUGH_REPLICAS:
     case RD_KAFKA_RESP_ERR_NOT_ENOUGH_REPLICAS_AFTER_APPEND:
         return "replicas";
+    case RD_KAFKA_RESP_ERR__PURGE_QUEUE:
+    case RD_KAFKA_RESP_ERR__PURGE_INFLIGHT:
+    case RD_KAFKA_RESP_ERR__STATE:
+    case RD_KAFKA_RESP_ERR_INVALID_TXN_STATE:
+        return "transaction";
+    case RD_KAFKA_RESP_ERR__MSG_TIMED_OUT:
+        return "timeout";
+    case RD_KAFKA_RESP_ERR__FENCED:
+    case RD_KAFKA_RESP_ERR_PRODUCER_FENCED:
+    case RD_KAFKA_RESP_ERR_INVALID_PRODUCER_EPOCH:
+        return "fenced";
     default:
         return kafka_reason_of(code);
     }
@@ -192,6 +209,12 @@ void kafka_send_report(struct mb_sink *sink, const rd_kafka_message_t *report,
     }
     sink->in_flight--;
     sent_give(sink, sent);
+}
+
+void kafka_sent_forget(struct mb_sink *sink, const rd_kafka_message_t *report)
+{
+    sink->in_flight--;
+    sent_give(sink, report->_private);
 }
 
 /* ---- sending ---- */

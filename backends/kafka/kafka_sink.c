@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The producer: idempotent, acks=all, no time limit of its own. Values are not copied: the core
- * keeps a message until its completion. The library retries in order for as long as brokers are
- * away; after a fatal error the instance ends, and the core sends again through another one.
+ * The producer: idempotent, acks=all, no time limit of its own but that of a transaction. Values
+ * are not copied: the core keeps a message until its completion. The library retries in order for
+ * as long as brokers are away; after a fatal error the instance ends, and the core sends again
+ * through another one.
  */
 #include "kafka_sink.h"
 
@@ -19,7 +20,6 @@ static const struct {
 } settings[] = {
     {"enable.idempotence", "true"},
     {"acks", "all"},
-    {"message.timeout.ms", "0"},
     {"message.max.bytes", "268435456"}, /* the broker judges */
     {"sticky.partitioning.linger.ms", "0"},
     {"topic.metadata.propagation.max.ms", "10000"},
@@ -30,7 +30,8 @@ static uint64_t traits(const void *endpoint, const void *options)
 {
     (void)endpoint;
     (void)options;
-    return MB_SINK_TELLS_POSITION | MB_SINK_PARTITIONED;
+    return MB_SINK_TELLS_POSITION | MB_SINK_PARTITIONED | MB_SINK_TRANSACTIONS |
+           MB_SINK_STORES_POSITIONS;
 }
 
 /* ---- open ---- */
@@ -44,6 +45,11 @@ static enum mb_status configure(struct mb_sink *sink, const struct mb_open_param
 
     for (size_t i = 0; status == MB_OK && i < sizeof settings / sizeof settings[0]; i++)
         status = kafka_property_set(conf, settings[i].name, settings[i].value, err);
+    /* In a transaction the library gives a record up with it. */
+    if (status == MB_OK)
+        status = sink->transaction != NULL
+                     ? kafka_transaction_configure(sink, conf, err)
+                     : kafka_property_set(conf, "message.timeout.ms", "0", err);
     snprintf(text, sizeof text, "%lld", (long long)sink->options->linger_ms);
     if (status == MB_OK)
         status = kafka_property_set(conf, "linger.ms", text, err);
@@ -115,11 +121,19 @@ static enum mb_status start_client(struct mb_sink *sink, const struct mb_open_pa
 
 static void sink_close(struct mb_sink *sink);
 
+static bool is_once(const struct mb_open_params *params)
+{
+    return params->struct_size >=
+               offsetof(struct mb_open_params, effectively_once) + sizeof(bool) &&
+           params->effectively_once;
+}
+
 static enum mb_status sink_open(const struct mb_open_params *params, struct mb_sink **ret_sink,
                                 struct mb_error *err)
 {
+    int64_t deadline_ms = params->host->monotonic_ms(params->host->context) + params->timeout_ms;
     struct mb_sink *sink = kafka_alloc(params->host, sizeof *sink);
-    enum mb_status status;
+    enum mb_status status = MB_OK;
     char limit_text[32];
     int64_t limit;
 
@@ -133,7 +147,10 @@ static enum mb_status sink_open(const struct mb_open_params *params, struct mb_s
     sink->record_bytes_max = KAFKA_RECORD_BYTES_MAX;
     mb_carry_init(&sink->carry, params, "kafka", kafka_map_project, &sink->projection,
                   KAFKA_SIDECAR_BYTES);
-    status = start_client(sink, params, BATCH_BYTES_MAX, err);
+    if (is_once(params))
+        status = kafka_transaction_create(sink, params, err);
+    if (status == MB_OK)
+        status = start_client(sink, params, BATCH_BYTES_MAX, err);
     if (status == MB_OK && !sink->templated &&
         kafka_topic_config(&sink->client, sink->options->topic, "max.message.bytes",
                            CONFIG_TIMEOUT_MS, limit_text, sizeof limit_text))
@@ -147,6 +164,8 @@ static enum mb_status sink_open(const struct mb_open_params *params, struct mb_s
                                                                 : KAFKA_RECORD_OVERHEAD,
                               err);
     }
+    if (status == MB_OK && sink->transaction != NULL)
+        status = kafka_transaction_init(sink, deadline_ms, err);
     if (status != MB_OK) {
         sink_close(sink);
         return status;
@@ -172,6 +191,7 @@ static void sink_close(struct mb_sink *sink)
         kafka_topics_release(&sink->topics, sink->host);
     }
     kafka_client_release(&sink->client);
+    kafka_transaction_destroy(sink); /* the name is free when its client is gone */
     kafka_sent_release(sink);
     mb_carry_release(&sink->carry);
     kafka_free(sink->host, sink);
@@ -185,13 +205,17 @@ static size_t reports_read(struct mb_sink *sink, struct mb_completion *completio
     size_t count = rd_kafka_event_message_array(sink->reports, reports,
                                                 max < REPORTS_A_CALL ? max : REPORTS_A_CALL);
 
-    for (size_t i = 0; i < count; i++)
-        kafka_send_report(sink, reports[i], &completions[i]);
+    size_t completed = 0;
+
+    for (size_t i = 0; i < count; i++) {
+        if (!kafka_transaction_report(sink, reports[i]))
+            kafka_send_report(sink, reports[i], &completions[completed++]);
+    }
     if (count == 0) {
         rd_kafka_event_destroy(sink->reports);
         sink->reports = NULL;
     }
-    return count;
+    return completed;
 }
 
 static enum mb_status sink_completions(struct mb_sink *sink, struct mb_completion *completions,
@@ -292,4 +316,9 @@ const struct mb_sink_ops kafka_sink_ops = {
     .flush = sink_flush,
     .service = sink_service,
     .close = sink_close,
+    .begin = kafka_sink_begin,
+    .positions = kafka_sink_positions,
+    .commit = kafka_sink_commit,
+    .abort = kafka_sink_abort,
+    .load_positions = kafka_sink_load_positions,
 };

@@ -32,6 +32,8 @@ struct kafka_refused {
     char text[MB_ERROR_TEXT_SIZE];
 };
 
+struct kafka_transaction;
+
 struct mb_sink {
     struct kafka_client client;
     const struct mb_host *host;
@@ -45,9 +47,10 @@ struct mb_sink {
     struct kafka_sent *free;
     struct kafka_topics topics;
     struct mb_carry carry;
-    struct kafka_projection projection; /* carry's context */
-    int64_t record_bytes_max;           /* of the topic */
-    rd_kafka_event_t *reports;          /* of which not all have been read */
+    struct kafka_projection projection;    /* carry's context */
+    int64_t record_bytes_max;              /* of the topic */
+    rd_kafka_event_t *reports;             /* of which not all have been read */
+    struct kafka_transaction *transaction; /* NULL: at least once */
     struct kafka_refused refused[KAFKA_REFUSED_MAX];
     size_t refused_at;
     size_t refused_count;
@@ -64,6 +67,35 @@ enum mb_status kafka_send(struct mb_sink *sink, const struct mb_outgoing *item);
 void kafka_send_report(struct mb_sink *sink, const rd_kafka_message_t *report,
                        struct mb_completion *completion);
 
+/* Forgets about a record without a completion. */
+void kafka_sent_forget(struct mb_sink *sink, const rd_kafka_message_t *report);
+
 void kafka_sent_release(struct mb_sink *sink);
+
+/* ---- kafka_transaction.c ---- */
+
+/* Effectively once: names the producer. The rest of the calls is for such a sink. */
+enum mb_status kafka_transaction_create(struct mb_sink *sink, const struct mb_open_params *params,
+                                        struct mb_error *err);
+void kafka_transaction_destroy(struct mb_sink *sink); /* NULL allowed */
+enum mb_status kafka_transaction_configure(const struct mb_sink *sink, rd_kafka_conf_t *conf,
+                                           struct mb_error *err);
+
+/* The client is connected: fences off and aborts what had the same name. */
+enum mb_status kafka_transaction_init(struct mb_sink *sink, int64_t deadline_ms,
+                                      struct mb_error *err);
+
+/* Any sink. true: the report is about a position, and was noted. */
+bool kafka_transaction_report(struct mb_sink *sink, const rd_kafka_message_t *report);
+
+enum mb_status kafka_sink_begin(struct mb_sink *sink, struct mb_error *err);
+enum mb_status kafka_sink_positions(struct mb_sink *sink, const char *group,
+                                    const struct mb_stored_position *positions, size_t count,
+                                    struct mb_error *err);
+enum mb_status kafka_sink_commit(struct mb_sink *sink, uint32_t timeout_ms, struct mb_error *err);
+enum mb_status kafka_sink_abort(struct mb_sink *sink, uint32_t timeout_ms, struct mb_error *err);
+enum mb_status kafka_sink_load_positions(struct mb_sink *sink, const char *group,
+                                         struct mb_stored_position *positions, size_t count,
+                                         uint32_t timeout_ms, struct mb_error *err);
 
 #endif

@@ -349,6 +349,7 @@ static enum mb_status sink_abort(struct mb_sink *sink, uint32_t timeout_ms, stru
     (void)err;
     forget_pending(sink);
     forget_positions(sink);
+    sink->ring_first = sink->ring_count = 0;
     sink->in_transaction = false;
     return MB_OK;
 }

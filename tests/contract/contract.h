@@ -199,6 +199,7 @@ struct tested_sink {
     uint64_t failed;
     uint32_t last_cause;
     bool in_transaction;
+    bool may_end; /* another instance takes its place: it may say DISCONNECTED wherever it likes */
     bool effectively_once;
     const struct mb_origin *origin; /* of what sink_put sends, at positions that are its numbers */
     enum mb_status status;

@@ -72,8 +72,13 @@ static void note_status(struct tested_sink *sink, const char *operation, enum mb
     sink->host.in_operation = false;
     sink->status = status;
     check_error(&sink->contract->check, operation, status, err);
-    if (status != MB_OK && status != MB_AGAIN)
+    if (status != MB_OK && status != MB_AGAIN && !(sink->may_end && status == MB_DISCONNECTED))
         check_fail(&sink->contract->check, "%s failed: %s", operation, err->text);
+}
+
+static bool has_ended(const struct tested_sink *sink)
+{
+    return sink->may_end && sink->status == MB_DISCONNECTED;
 }
 
 size_t sink_send(struct tested_sink *sink, struct mb_message *const *messages, size_t count)
@@ -165,7 +170,7 @@ void sink_collect(struct tested_sink *sink)
         }
         for (size_t i = 0; i < count; i++)
             check_completion(sink, &completions[i]);
-    } while (count == COMPLETIONS_MAX);
+    } while (count == COMPLETIONS_MAX && !has_ended(sink));
 }
 
 void sink_wait(struct tested_sink *sink, uint32_t wait_ms)
@@ -199,6 +204,8 @@ bool sink_settle(struct tested_sink *sink)
     note_status(sink, "flush", sink->ops->flush(sink->sink, &err), &err);
     for (;;) {
         sink_collect(sink);
+        if (has_ended(sink))
+            return false;
         if (sink->outstanding == 0)
             return true;
         if (test_now_ms() >= until_ms)
@@ -225,7 +232,7 @@ bool sink_put(struct tested_sink *sink, uint64_t first, uint64_t count)
         if (sink->origin != NULL)
             messages[i]->position = (struct mb_position){MB_POSITION_OFFSET, 0, 0, first + i};
     }
-    while (done < count && test_now_ms() < until_ms) {
+    while (done < count && !has_ended(sink) && test_now_ms() < until_ms) {
         size_t taken = sink_send(sink, messages + done, (size_t)(count - done));
 
         done += taken;
@@ -233,7 +240,9 @@ bool sink_put(struct tested_sink *sink, uint64_t first, uint64_t count)
         if (taken == 0)
             sink_wait(sink, 100);
     }
-    if (done < count)
+    if (has_ended(sink))
+        settled = false;
+    else if (done < count)
         check_fail(&sink->contract->check, "the sink took only %llu of %llu messages",
                    (unsigned long long)done, (unsigned long long)count);
     else
