@@ -5,6 +5,9 @@
 /* An assembly keeps its memory between messages up to this size. */
 #define ASSEMBLY_KEPT_SIZE (1024u * 1024u)
 #define BODY_SIZE_MAX      ((uint64_t)1 << 30)
+/* Memory is taken for what came of a body, and for as much again and this, not for all it claims.
+ */
+#define ASSEMBLY_AHEAD ((size_t)1 << 20)
 
 enum frame_type { FRAME_METHOD = 1, FRAME_HEADER = 2, FRAME_BODY = 3, FRAME_HEARTBEAT = 8 };
 
@@ -142,13 +145,16 @@ static enum piece content_in_place(struct amqp_reader *reader, size_t at, struct
     return reader->start == 0 && reader->end == reader->capacity ? PIECE_SPLIT : PIECE_PARTIAL;
 }
 
+/* expected: how much there is to come in all, these bytes included. */
 static bool assembly_add(struct amqp_reader *reader, struct amqp_assembly *assembly,
                          const unsigned char *data, size_t size, size_t expected)
 {
     const struct mb_host *host = reader->host;
-    size_t need = assembly->size + (size > expected ? size : expected);
+    size_t least = assembly->size + size;
 
-    if (need > assembly->capacity) {
+    if (least > assembly->capacity) {
+        size_t all = assembly->size + (size > expected ? size : expected);
+        size_t need = all < 2 * least + ASSEMBLY_AHEAD ? all : 2 * least + ASSEMBLY_AHEAD;
         unsigned char *grown = host->alloc(host->context, need);
 
         if (grown == NULL)
@@ -226,7 +232,8 @@ static enum amqp_event_kind assembly_frame(struct amqp_reader *reader, const str
         have = assembly->size - assembly->arguments_size - assembly->header_size;
         if (frame->size > assembly->body_size - have)
             return AMQP_EVENT_BAD;
-        if (!assembly_add(reader, assembly, frame->payload, frame->size, 0))
+        if (!assembly_add(reader, assembly, frame->payload, frame->size,
+                          (size_t)assembly->body_size - have))
             return AMQP_EVENT_NO_MEMORY;
     }
     have = assembly->size - assembly->arguments_size - assembly->header_size;

@@ -106,7 +106,8 @@ bool redis_node_parse(const char *text, size_t size, int default_port, struct re
 struct redis_client {
     const struct mb_host *host;
     struct redisContext *context;
-    void *ssl; /* SSL *, NULL without TLS */
+    struct redis_bounds *bounds; /* of what hiredis reads */
+    void *ssl;                   /* SSL *, NULL without TLS */
     int fd;
     uint32_t events; /* as registered with epoll */
     struct redis_in in;

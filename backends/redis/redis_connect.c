@@ -12,6 +12,11 @@
 
 #define ARGUMENTS_MAX 64u
 
+/* Of an answer during the set-up: by itself hiredis takes any length from a server. */
+#define ELEMENTS_MAX 1000000u
+#define DEPTH_MAX    9
+#define BUFFER_MAX   ((size_t)64 << 20)
+
 /* ---- the address ---- */
 
 bool redis_node_parse(const char *text, size_t size, int default_port, struct redis_node *ret_node)
@@ -148,6 +153,56 @@ enum mb_status redis_address_resolve(const struct redis_endpoint *endpoint,
     return MB_OK;
 }
 
+/* ---- bounds of what hiredis reads ---- */
+
+#if HIREDIS_MAJOR == 0
+typedef int element_count;
+#else
+typedef size_t element_count;
+#endif
+
+struct redis_bounds {
+    redisReplyObjectFunctions functions;
+    void *(*create_array)(const redisReadTask *task, element_count count);
+    bool exceeded;
+};
+
+/* hiredis would allocate for all elements at once, and free what is nested by recursion. */
+static void *create_array(const redisReadTask *task, element_count count)
+{
+    struct redis_bounds *bounds = task->privdata;
+    const redisReadTask *parent = task->parent;
+    int depth = 0;
+
+    for (; parent != NULL && depth < DEPTH_MAX; depth++)
+        parent = parent->parent;
+    bounds->exceeded = depth == DEPTH_MAX || count > (element_count)ELEMENTS_MAX;
+    return bounds->exceeded ? NULL : bounds->create_array(task, count);
+}
+
+static enum mb_status bounds_set(struct redis_client *client)
+{
+    redisReader *reader = client->context->reader;
+    struct redis_bounds *bounds = redis_alloc_zero(client->host, sizeof *bounds);
+
+    if (bounds == NULL)
+        return MB_NO_MEMORY;
+    bounds->functions = *reader->fn;
+    bounds->create_array = bounds->functions.createArray;
+    bounds->functions.createArray = create_array;
+    reader->fn = &bounds->functions;
+    reader->privdata = bounds;
+    client->bounds = bounds;
+    return MB_OK;
+}
+
+static bool bounds_exceeded(const struct redis_client *client)
+{
+    const redisReader *reader = client->context->reader;
+
+    return (client->bounds != NULL && client->bounds->exceeded) || reader->len > BUFFER_MAX;
+}
+
 /* ---- blocking calls ---- */
 
 static struct timeval time_left(const struct redis_client *client, int64_t deadline_ms)
@@ -171,6 +226,10 @@ static enum mb_status context_failed(struct redis_client *client, const char *wh
     const char *reason = "closed";
 
     client->broken = true;
+    if (bounds_exceeded(client))
+        return mb_error_set(err, MB_DISCONNECTED, MB_CAUSE_CONNECTION, "protocol",
+                            "%s: %s: the answer is larger than any that is expected", client->name,
+                            what);
     if (strstr(text, strerror(EAGAIN)) != NULL || strstr(text, strerror(ETIMEDOUT)) != NULL ||
         strstr(text, strerror(EINPROGRESS)) != NULL)
         return mb_error_set(err, MB_TIMEOUT, MB_CAUSE_CONNECTION, "timeout",
@@ -185,6 +244,28 @@ static enum mb_status context_failed(struct redis_client *client, const char *wh
         reason = "unreachable";
     return mb_error_set(err, MB_DISCONNECTED, MB_CAUSE_CONNECTION, reason, "%s: %s: %s",
                         client->name, what, text);
+}
+
+/* NULL: failed, and so is the context, or the time is over. The deadline is that of the whole, so
+ * that a server cannot hold us by a byte now and then. */
+static redisReply *receive(struct redis_client *client, int64_t deadline_ms)
+{
+    redisContext *context = client->context;
+    void *reply = NULL;
+    int done = 0;
+
+    while (done == 0) {
+        if (redisBufferWrite(context, &done) != REDIS_OK)
+            return NULL;
+    }
+    while (redisGetReplyFromReader(context, &reply) == REDIS_OK && reply == NULL) {
+        if (bounds_exceeded(client) || redis_now_ms(client->host) >= deadline_ms)
+            return NULL;
+        redisSetTimeout(context, time_left(client, deadline_ms));
+        if (redisBufferRead(context) != REDIS_OK)
+            return NULL;
+    }
+    return reply;
 }
 
 enum mb_status redis_call(struct redis_client *client, int64_t deadline_ms, size_t count,
@@ -211,8 +292,16 @@ enum mb_status redis_call(struct redis_client *client, int64_t deadline_ms, size
                             "%s: %s: no time is left", client->name, what);
     }
     redisSetTimeout(client->context, time_left(client, deadline_ms));
-    reply = redisCommandArgv(client->context, (int)(count < ARGUMENTS_MAX ? count : ARGUMENTS_MAX),
-                             texts, sizes);
+    if (redisAppendCommandArgv(client->context,
+                               (int)(count < ARGUMENTS_MAX ? count : ARGUMENTS_MAX), texts,
+                               sizes) != REDIS_OK)
+        return context_failed(client, what, err);
+    reply = receive(client, deadline_ms);
+    if (reply == NULL && client->context->err == 0 && !bounds_exceeded(client)) {
+        client->broken = true;
+        return mb_error_set(err, MB_TIMEOUT, MB_CAUSE_CONNECTION, "timeout",
+                            "%s: %s: no answer within the time allowed", client->name, what);
+    }
     if (reply == NULL)
         return context_failed(client, what, err);
     *ret_reply = reply;
@@ -346,6 +435,8 @@ static enum mb_status set_up(struct redis_client *client, const struct mb_open_p
         return mb_error_set(err, MB_NO_MEMORY, MB_CAUSE_CONNECTION, "memory", "out of memory");
     if (client->context->err != 0)
         return context_failed(client, "connect", err);
+    if (bounds_set(client) != MB_OK)
+        return mb_error_set(err, MB_NO_MEMORY, MB_CAUSE_CONNECTION, "memory", "out of memory");
     redisEnableKeepAlive(client->context);
     if (address->tls) {
         redisSetTimeout(client->context, time_left(client, deadline_ms));
@@ -463,6 +554,7 @@ void redis_client_close(struct redis_client *client)
     host = client->host;
     if (client->context != NULL)
         redisFree(client->context);
+    host->release(host->context, client->bounds);
     redis_in_release(&client->in);
     redis_out_release(&client->out);
     host->release(host->context, client);

@@ -6,6 +6,7 @@
 
 #define IN_MIN       65536u
 #define OUT_MIN      65536u
+#define IN_AHEAD     ((size_t)1 << 20)
 #define INSERT_MIN   32768u
 #define DEPTH_MAX    16u
 #define OUT_KEEP_MAX ((size_t)1 << 20)
@@ -137,7 +138,9 @@ bool redis_reply_skip(struct redis_cursor *cursor, enum redis_token_kind *ret_ki
 unsigned char *redis_in_room(struct redis_in *in, size_t *ret_size)
 {
     size_t used = in->end - in->start;
-    size_t want = used + IN_MIN / 2 > in->need ? used + IN_MIN / 2 : in->need;
+    /* Not all that a length claims, but as much again as has come of it. */
+    size_t need = in->need < 2 * used + IN_AHEAD ? in->need : 2 * used + IN_AHEAD;
+    size_t want = used + IN_MIN / 2 > need ? used + IN_MIN / 2 : need;
 
     if (in->start > 0 && (used == 0 || in->capacity - in->start < want)) {
         if (used > 0)
@@ -149,7 +152,7 @@ unsigned char *redis_in_room(struct redis_in *in, size_t *ret_size)
         size_t capacity = want <= IN_MIN ? IN_MIN : want + want / 4;
         unsigned char *data;
 
-        if (want > REDIS_IN_MAX + IN_MIN)
+        if (in->need > REDIS_IN_MAX + IN_MIN || used > REDIS_IN_MAX)
             return NULL;
         data = in->host->alloc(in->host->context, capacity);
         if (data == NULL)

@@ -293,7 +293,7 @@ static void parse(struct mb_loader *loader, char *text, size_t size, char *folde
         loader->no_memory = true;
         return;
     }
-    if (scan.include_failed)
+    if (scan.stop)
         return;
     config_init(&file);
     config_set_include_dir(&file, folder);

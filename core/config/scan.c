@@ -7,7 +7,8 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#define DEPTH_MAX 64
+#define DEPTH_MAX   64
+#define ENTRIES_MAX 10000u
 
 struct name {
     const char *at;
@@ -90,12 +91,33 @@ static void check_include(struct reader *reader)
     if (reader->text[begin] == '/') {
         report(reader, line, "@include \"%s\": write the path relative to the folder of this file",
                path + folder_size);
-        reader->scan->include_failed = true;
+        reader->scan->stop = true;
     } else if (access(path, R_OK) != 0) {
         report(reader, line, "@include \"%s\": %s", path + folder_size, strerror(errno));
-        reader->scan->include_failed = true;
+        reader->scan->stop = true;
     }
     skip_line(reader);
+}
+
+/* Where a string or a comment does not end, libconfig leaves out the rest without a word. */
+static void check_closed(struct reader *reader, const char *what, unsigned line)
+{
+    if (reader->at >= reader->size)
+        report(reader, line, "the %s that begins here is not closed", what);
+}
+
+static void skip_comment(struct reader *reader)
+{
+    unsigned line = reader->line;
+
+    step(reader);
+    for (step(reader); reader->at < reader->size; step(reader)) {
+        if (peek(reader, 0) == '*' && peek(reader, 1) == '/')
+            break;
+    }
+    check_closed(reader, "comment", line);
+    step(reader);
+    step(reader);
 }
 
 static void skip_space(struct reader *reader)
@@ -108,13 +130,7 @@ static void skip_space(struct reader *reader)
         } else if (c == '#' || (c == '/' && peek(reader, 1) == '/')) {
             skip_line(reader);
         } else if (c == '/' && peek(reader, 1) == '*') {
-            step(reader);
-            for (step(reader); reader->at < reader->size; step(reader)) {
-                if (peek(reader, 0) == '*' && peek(reader, 1) == '/')
-                    break;
-            }
-            step(reader);
-            step(reader);
+            skip_comment(reader);
         } else if (strncmp(reader->text + reader->at, "@include", 8) == 0) {
             check_include(reader);
         } else {
@@ -125,6 +141,8 @@ static void skip_space(struct reader *reader)
 
 static void read_string(struct reader *reader)
 {
+    unsigned line = reader->line;
+
     for (step(reader); reader->at < reader->size && peek(reader, 0) != '"'; step(reader)) {
         if (peek(reader, 0) != '\\')
             continue;
@@ -132,6 +150,7 @@ static void read_string(struct reader *reader)
             report(reader, reader->line, "a string must not hold a NUL (\\x00)");
         step(reader);
     }
+    check_closed(reader, "string", line);
     step(reader);
 }
 
@@ -186,6 +205,18 @@ static void read_word(struct reader *reader)
                name_shown(&reader->name), reader->name.at, word, word);
 }
 
+/* libconfig looks at all entries of a group for each that it adds. */
+static bool is_too_many(struct reader *reader, size_t count)
+{
+    if (count < ENTRIES_MAX)
+        return false;
+    report(reader, reader->line, "a group or list has more than %u entries", ENTRIES_MAX);
+    reader->scan->stop = true;
+    reader->is_lost = true;
+    return true;
+}
+
+static void read_list(struct reader *reader, char closing);
 static void read_group(struct reader *reader, char closing);
 
 static void read_value(struct reader *reader)
@@ -206,24 +237,28 @@ static void read_value(struct reader *reader)
             return;
         }
         step(reader);
-        if (c == '{') {
+        if (c == '{')
             read_group(reader, '}');
-        } else {
-            for (;;) {
-                skip_space(reader);
-                if (peek(reader, 0) == (c == '(' ? ')' : ']') || reader->is_lost)
-                    break;
-                read_value(reader);
-                skip_space(reader);
-                if (peek(reader, 0) == ',')
-                    step(reader);
-            }
-            step(reader);
-        }
+        else
+            read_list(reader, c == '(' ? ')' : ']');
         reader->depth--;
     } else {
         read_word(reader);
     }
+}
+
+static void read_list(struct reader *reader, char closing)
+{
+    for (size_t count = 0;; count++) {
+        skip_space(reader);
+        if (peek(reader, 0) == closing || reader->is_lost || is_too_many(reader, count))
+            break;
+        read_value(reader);
+        skip_space(reader);
+        if (peek(reader, 0) == ',')
+            step(reader);
+    }
+    step(reader);
 }
 
 /* The line where the name was given before, or 0; the name is kept. */
@@ -268,6 +303,8 @@ static void read_setting(struct reader *reader, struct names *names)
     }
     skip_space(reader);
     if (name.size == 0 || (peek(reader, 0) != '=' && peek(reader, 0) != ':')) {
+        if (peek(reader, 0) == '"')
+            read_string(reader);
         reader->is_lost = true;
         return;
     }
@@ -303,6 +340,8 @@ static void read_group(struct reader *reader, char closing)
             step(reader);
             break;
         }
+        if (is_too_many(reader, names.count))
+            break;
         read_setting(reader, &names);
     }
     free(names.items);

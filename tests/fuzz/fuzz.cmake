@@ -10,11 +10,11 @@
 # and is added by the CMakeLists.txt of its folder (a backend's: where its unit tests are) with
 #
 #   include(${PROJECT_SOURCE_DIR}/tests/fuzz/fuzz.cmake)
-#   mb_add_fuzz(NAME SOURCES fuzz_NAME.c ... LIBRARIES mbridge_kit ...)
+#   mb_add_fuzz(NAME [RUNS 2000] SOURCES fuzz_NAME.c ... LIBRARIES mbridge_kit ...)
 #
 # The files stand in tests/fuzz; paths are relative to the folder that calls. Each target is a
 # program, <build>/tests/fuzz_NAME, and a test of ctest of that name, which runs 20000 inputs
-# (label "fuzz").
+# (or RUNS; label "fuzz").
 #
 # Without MBRIDGE_FUZZ the program is linked with driver.c: mutations of the corpus and random bytes
 # by seed, with any compiler.
@@ -36,7 +36,10 @@ option(MBRIDGE_FUZZ "Link the fuzz targets with libFuzzer (clang only)" OFF)
 set(MBRIDGE_FUZZ_FOLDER ${CMAKE_CURRENT_LIST_DIR} CACHE INTERNAL "")
 
 function(mb_add_fuzz name)
-    cmake_parse_arguments(arg "" "" "SOURCES;LIBRARIES" ${ARGN})
+    cmake_parse_arguments(arg "" "RUNS" "SOURCES;LIBRARIES" ${ARGN})
+    if(NOT arg_RUNS)
+        set(arg_RUNS 20000)
+    endif()
     add_executable(fuzz_${name} ${arg_SOURCES})
     target_include_directories(fuzz_${name} PRIVATE ${MBRIDGE_FUZZ_FOLDER} ${PROJECT_SOURCE_DIR})
     target_link_libraries(fuzz_${name} PRIVATE ${arg_LIBRARIES})
@@ -48,6 +51,6 @@ function(mb_add_fuzz name)
     endif()
     set_target_properties(fuzz_${name} PROPERTIES
         RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
-    add_test(NAME fuzz_${name} COMMAND fuzz_${name} -runs=20000 -seed=1)
+    add_test(NAME fuzz_${name} COMMAND fuzz_${name} -runs=${arg_RUNS} -seed=1)
     set_tests_properties(fuzz_${name} PROPERTIES TIMEOUT 120 LABELS fuzz)
 endfunction()

@@ -356,6 +356,8 @@ static void syntax_errors_have_a_line(void **state)
         {"bridge = {\n};\nendpoints = { = };\n", 3, "syntax error"},
         {"bridge = {\n", 0, "syntax error"},
         {"\n\x01\x7f", 2, "syntax error"},
+        {"\n\"routes = (\n", 2, "the string that begins here is not closed"},
+        {"\n\n/* bridge = { };\n", 3, "the comment that begins here is not closed"},
         {"", 0, "there are no endpoints"},
         {"bridge = 5;", 1, "bridge must be a group"},
         {"endpoints = ( );", 1, "endpoints must be a group"},
@@ -414,6 +416,30 @@ static void deep_nesting_is_refused(void **state)
     assert_int_equal(load(*state, text, &config, &diagnostics), MB_INVALID);
     assert_true(reported(&diagnostics, true, 1, "nested deeper than 64"));
     mb_diagnostics_release(&diagnostics);
+}
+
+/* Else libconfig would be at it for minutes. */
+static void too_many_entries_are_refused(void **state)
+{
+    size_t capacity = 400000;
+    char *text = malloc(capacity);
+
+    assert_non_null(text);
+    for (int is_list = 0; is_list < 2; is_list++) {
+        struct mb_diagnostics diagnostics;
+        struct mb_config *config = NULL;
+        size_t size = (size_t)snprintf(text, capacity, is_list ? "x = (" : "bridge = {\n");
+
+        for (unsigned i = 0; i < 20000; i++)
+            size +=
+                (size_t)snprintf(text + size, capacity - size, is_list ? "1,\n" : "n%u = 1;\n", i);
+        snprintf(text + size, capacity - size, is_list ? "1);" : "};");
+        assert_int_equal(load(*state, text, &config, &diagnostics), MB_INVALID);
+        assert_true(
+            reported(&diagnostics, true, is_list ? 10001 : 10002, "more than 10000 entries"));
+        mb_diagnostics_release(&diagnostics);
+    }
+    free(text);
 }
 
 static void included_files_are_named(void **state)
@@ -548,6 +574,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(syntax_errors_have_a_line, set_up, tear_down),
         cmocka_unit_test_setup_teardown(unreadable_files, set_up, tear_down),
         cmocka_unit_test_setup_teardown(deep_nesting_is_refused, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(too_many_entries_are_refused, set_up, tear_down),
         cmocka_unit_test_setup_teardown(included_files_are_named, set_up, tear_down),
         cmocka_unit_test_setup_teardown(mutants_do_no_harm, set_up, tear_down),
     };
