@@ -189,6 +189,7 @@ enum mb_status mb_lane_create(const struct mb_lane_env *env, const struct mb_con
     lane->route = route;
     lane->number = number;
     lane->batch_size = MB_LANE_BATCH_MIN;
+    lane->revoke_by_ms = INT64_MAX;
     lane->counters = counters;
     lane->passed = (struct mb_passed){.passed = frontier_passed, .context = lane};
     mb_port_init(&lane->source, MB_ROLE_SOURCE, env, route, &route->from[from], "source", number);
@@ -246,12 +247,19 @@ void mb_lane_destroy(struct mb_lane *lane)
 }
 
 /* Sinks first: nothing is taken from a source before it has somewhere to go. */
-static bool source_may_open(struct mb_lane *lane, int64_t now_ms)
+static bool outlets_were_open(const struct mb_lane *lane)
 {
     for (uint32_t i = 0; i < lane->outlets_count; i++) {
         if (lane->outlets[i].port.opens == 0)
             return false;
     }
+    return true;
+}
+
+static bool source_may_open(struct mb_lane *lane, int64_t now_ms)
+{
+    if (!outlets_were_open(lane))
+        return false;
     return lane->drain == NULL || mb_drain_begin(lane->drain, now_ms);
 }
 
@@ -368,6 +376,7 @@ static bool limit_is_reached(const struct mb_lane *lane)
 
 bool mb_lane_step(struct mb_lane *lane, int64_t now_ms)
 {
+    enum mb_lane_phase phase = lane->phase;
     bool progress;
     bool taken;
 
@@ -398,7 +407,8 @@ bool mb_lane_step(struct mb_lane *lane, int64_t now_ms)
     } else if (lane->failed) {
         mb_lane_stop(lane, now_ms + lane->stop_timeout_ms);
     }
-    return progress || taken;
+    /* Nothing else wakes a lane for what comes with another phase. */
+    return progress || taken || lane->phase != phase;
 }
 
 void mb_lane_stop(struct mb_lane *lane, int64_t deadline_ms)
@@ -449,6 +459,7 @@ bool mb_lane_wait(struct mb_lane *lane, void (*add)(void *context, int fd, int16
         ready = wait_add(&wait, mask, add, context, deadline_ms) && gate_open;
         if (lane->uncommitted > 0)
             lower(deadline_ms, lane->committed_ms + 250);
+        lower(deadline_ms, lane->revoke_by_ms);
         if (lane->rate_open_ms > 0 && lane->phase == MB_LANE_RUNNING)
             lower(deadline_ms, lane->rate_open_ms);
     }
@@ -465,12 +476,13 @@ bool mb_lane_wait(struct mb_lane *lane, void (*add)(void *context, int fd, int16
         if (outlet->phase == MB_OUTLET_WAITING)
             lower(deadline_ms, outlet->resume_ms);
     }
-    if (lane->source.opens > 0 || lane->source.state != MB_PORT_CLOSED)
+    /* Of one that was tried before: until then it waits for the sinks, not for a time. */
+    if (lane->source.opens > 0 || lane->source.open_at_ms > 0)
         lower(deadline_ms, mb_port_deadline_ms(&lane->source));
     lower(deadline_ms, mb_transaction_deadline_ms(lane->transaction));
     if (lane->phase == MB_LANE_STOPPING)
         lower(deadline_ms, lane->stop_deadline_ms);
-    if (lane->drain != NULL)
+    if (lane->drain != NULL && outlets_were_open(lane))
         lower(deadline_ms, mb_drain_deadline_ms(lane->drain));
     if (lane->discover != NULL && lane->source.state == MB_PORT_OPEN &&
         lane->phase == MB_LANE_RUNNING)

@@ -150,6 +150,7 @@ struct mb_lane {
     int64_t committed_ms;  /* when the last commit was started */
     int64_t taken_ms;      /* when a message was taken last, or the source was opened */
     int64_t full_since_ms; /* 0: the window is open */
+    int64_t revoke_by_ms;  /* the first deadline of a scope that is being taken away */
     bool paused;
 
     enum mb_lane_phase phase;
@@ -157,6 +158,7 @@ struct mb_lane {
     int64_t stop_deadline_ms;
     uint64_t limit_messages; /* 0: none */
     uint64_t taken_total;
+    uint64_t begun;   /* sequences below it were sent to an outlet */
     uint64_t settled; /* of those: delivered, or whatever else became of them; the rest is open */
     uint32_t batch_size; /* how many messages the source is asked for at once */
     uint64_t unresolved; /* valid when CLOSED */

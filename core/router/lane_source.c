@@ -302,23 +302,28 @@ static void revoked_finish(struct mb_lane *lane, struct mb_scope **scopes, uint3
 }
 
 /* Scopes that are being taken away are given up when nothing of them is open, or it is time. They
- * go together: a source may have to answer for all of them at once. */
+ * go together: a source may have to answer for all of them at once. What has time left stays when
+ * others have none. */
 static enum mb_status revoking_step(struct mb_lane *lane, int64_t now_ms)
 {
     struct mb_scope *scopes[SCOPES_A_CALL];
     uint32_t ids[SCOPES_A_CALL];
     size_t count = 0;
+    bool waiting = false;
     struct mb_scope *scope;
 
+    lane->revoke_by_ms = INT64_MAX;
     for (scope = lane->window.scopes; scope != NULL; scope = scope->next) {
         if (scope->state != MB_SCOPE_REVOKING)
             continue;
+        if (scope->deadline_ms < lane->revoke_by_ms)
+            lane->revoke_by_ms = scope->deadline_ms;
         if (scope->head != MB_SEQUENCE_NONE && now_ms < scope->deadline_ms)
-            return MB_OK;
-        if (count < SCOPES_A_CALL)
+            waiting = true;
+        else if (count < SCOPES_A_CALL)
             scopes[count++] = scope;
     }
-    if (count == 0)
+    if (count == 0 || (waiting && now_ms < lane->revoke_by_ms))
         return MB_OK;
     mb_lane_acknowledge(lane, now_ms);
     if (lane->source.state != MB_PORT_OPEN)

@@ -473,6 +473,9 @@ static size_t gather(struct mb_lane *lane, struct mb_outlet *outlet, struct mb_o
             (entry->want & outlet->bit) == 0 ||
             ((entry->done | entry->sent | entry->rejected) & outlet->bit) != 0)
             continue;
+        /* A route that failed begins nothing: it would be behind what it stops for. */
+        if (lane->failed && !outlet->is_dead_letter && s >= lane->begun)
+            break;
         if (entry->expires_ms != 0 && !outlet->is_dead_letter && is_expired(lane, outlet, s)) {
             *ret_expired = true;
             continue;
@@ -510,6 +513,8 @@ static void mark_sent(struct mb_lane *lane, struct mb_outlet *outlet,
             mb_counter_add(&lane->counters->duplicates, 1);
     }
     outlet->in_flight += (uint32_t)count;
+    if (count > 0 && items[count - 1].sequence >= lane->begun)
+        lane->begun = items[count - 1].sequence + 1;
     if (outlet->is_dead_letter)
         outlet->pending -= count;
     outlet->dirty = outlet->dirty || count > 0;
