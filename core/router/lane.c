@@ -322,7 +322,9 @@ static void step_stopping(struct mb_lane *lane, int64_t now_ms)
     /* A route that failed waits for what is in flight, not for what it may never send. */
     stuck = lane->failed && in_flight(lane) == 0 &&
             (lane->dead_letter == NULL || lane->dead_letter->pending == 0);
-    if (mb_window_count(&lane->window) == 0 || stuck || now_ms >= lane->stop_deadline_ms)
+    if ((mb_window_count(&lane->window) == 0 &&
+         mb_transaction_has_let_go(lane->transaction, NULL)) ||
+        stuck || now_ms >= lane->stop_deadline_ms)
         begin_closing(lane);
 }
 

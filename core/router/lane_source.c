@@ -318,7 +318,9 @@ static enum mb_status revoking_step(struct mb_lane *lane, int64_t now_ms)
             continue;
         if (scope->deadline_ms < lane->revoke_by_ms)
             lane->revoke_by_ms = scope->deadline_ms;
-        if (scope->head != MB_SEQUENCE_NONE && now_ms < scope->deadline_ms)
+        if ((scope->head != MB_SEQUENCE_NONE ||
+             !mb_transaction_has_let_go(lane->transaction, scope)) &&
+            now_ms < scope->deadline_ms)
             waiting = true;
         else if (count < SCOPES_A_CALL)
             scopes[count++] = scope;

@@ -406,6 +406,8 @@ bool mb_outlet_collect(struct mb_lane *lane, struct mb_outlet *outlet, int64_t n
     size_t count = 0;
     bool progress = false;
 
+    if (outlet->port.open_failed && err->status == MB_FATAL && !lane->failed)
+        mb_lane_fail(lane, err);
     mb_port_step(&outlet->port, now_ms);
     if (outlet->port.state != MB_PORT_OPEN)
         return false;

@@ -18,7 +18,8 @@ enum phase {
     CLOSING = 2, /* sends nothing more; waits until all that was sent is confirmed */
     COMMITTING = 3,
     ABORTING = 4,
-    LOADING = 5
+    LOADING = 5,
+    LETTING_GO = 6
 };
 
 /* The scope that an entry of positions belongs to; it may be gone when the job is done. */
@@ -249,6 +250,19 @@ static void load_run(struct mb_job *job)
         transaction->positions_count, LOAD_TIMEOUT_MS, &outlet->port.error);
 }
 
+/* A transaction of positions alone: the scopes belong to nobody from here on. */
+static void let_go_run(struct mb_job *job)
+{
+    struct mb_transaction *transaction = of_job(job);
+    struct mb_outlet *outlet = transaction->outlet;
+
+    transaction->job_status = outlet->ops->begin(outlet->port.sink, &outlet->port.error);
+    if (transaction->job_status == MB_OK)
+        commit_run(job);
+    if (transaction->job_status != MB_OK && transaction->job_status != MB_DISCONNECTED)
+        abort_run(job);
+}
+
 /* ---- the life of a transaction ---- */
 
 enum mb_status mb_transaction_begin(struct mb_transaction *transaction, int64_t now_ms)
@@ -455,10 +469,56 @@ static void loaded(struct mb_transaction *transaction)
             scope->state != MB_SCOPE_ASSIGNED)
             continue;
         scope->stored = transaction->positions[i].position;
+        scope->loaded = true;
         scope->state = MB_SCOPE_LOADED;
     }
     positions_clear(transaction);
     transaction->phase = IDLE;
+}
+
+static bool is_leaving(const struct mb_lane *lane, const struct mb_scope *scope)
+{
+    return scope->loaded && !scope->let_go && scope->head == MB_SEQUENCE_NONE &&
+           (scope->state == MB_SCOPE_REVOKING ||
+            (scope->state == MB_SCOPE_STARTED && lane->phase == MB_LANE_STOPPING));
+}
+
+static void let_go_step(struct mb_transaction *transaction)
+{
+    struct mb_scope *scope;
+
+    positions_clear(transaction);
+    for (scope = transaction->lane->window.scopes; scope != NULL; scope = scope->next) {
+        if (!is_leaving(transaction->lane, scope))
+            continue;
+        if (positions_add(transaction, scope, &scope->stored) != MB_OK)
+            break;
+        transaction->positions[transaction->positions_count - 1].flags = MB_STORED_RELEASED;
+        scope->let_go = true; /* if it fails, the next one fences us off instead */
+    }
+    if (transaction->positions_count == 0)
+        return;
+    positions_place(transaction);
+    submit(transaction, LETTING_GO, let_go_run);
+}
+
+bool mb_transaction_has_let_go(const struct mb_transaction *transaction,
+                               const struct mb_scope *scope)
+{
+    const struct mb_scope *each;
+
+    if (transaction == NULL || !transaction->used ||
+        !mb_port_is_connected(&transaction->outlet->port))
+        return true;
+    if (transaction->phase == LETTING_GO)
+        return false;
+    if (scope != NULL)
+        return !is_leaving(transaction->lane, scope);
+    for (each = transaction->lane->window.scopes; each != NULL; each = each->next) {
+        if (is_leaving(transaction->lane, each))
+            return false;
+    }
+    return true;
 }
 
 static void job_ended(struct mb_transaction *transaction, int64_t now_ms)
@@ -475,6 +535,9 @@ static void job_ended(struct mb_transaction *transaction, int64_t now_ms)
         loaded(transaction);
     } else if (phase == ABORTING && status == MB_OK) {
         unstage(transaction);
+    } else if (phase == LETTING_GO && status == MB_OK) {
+        positions_clear(transaction);
+        transaction->phase = IDLE;
     } else {
         transaction->phase = IDLE;
         mb_outlet_lost(transaction->lane, transaction->outlet, now_ms);
@@ -493,6 +556,8 @@ void mb_transaction_step(struct mb_transaction *transaction, int64_t now_ms)
     if (transaction->phase == BEGUN || transaction->phase == CLOSING)
         open_step(transaction, now_ms);
     else if (transaction->phase == IDLE)
+        let_go_step(transaction);
+    if (transaction->phase == IDLE)
         load_step(transaction);
 }
 

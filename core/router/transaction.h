@@ -56,7 +56,12 @@ void mb_transaction_scope_revoked(struct mb_transaction *transaction);
 /* Nothing of the scope will be acknowledged: what is not committed of it must not be. */
 void mb_transaction_scope_gone(struct mb_transaction *transaction, const struct mb_scope *scope);
 
-/* Commits, aborts or loads if it is time. */
+/* Whether the sink knows that the scope, of which nothing is open, is not ours any more; else it
+ * will be told in one of the next steps. scope NULL: all scopes of the lane. */
+bool mb_transaction_has_let_go(const struct mb_transaction *transaction,
+                               const struct mb_scope *scope);
+
+/* Commits, aborts, loads or lets go if it is time. */
 void mb_transaction_step(struct mb_transaction *transaction, int64_t now_ms);
 
 /* When step wants to be called next; INT64_MAX: not by time. */

@@ -56,6 +56,8 @@ struct mb_scope {
     uint64_t replay_mark;        /* serial of the last rewind that found a failure here */
     struct mb_position stored;   /* transactions: the last message that the sink has for good */
     struct mb_position staged;   /* of a commit that is being made ready */
+    bool loaded;                 /* the sink has told stored, and knows that it is ours */
+    bool let_go;                 /* …and that it is not any more */
     struct mb_scope *next;       /* list of the lane */
 };
 

@@ -55,10 +55,15 @@ enum mb_sink_traits {
     MB_SINK_DEDUPLICATES = 1u << 4
 };
 
+/* Since 1.2. Nobody holds the scope from here on: who loads its position next need not fence off
+ * the instance that stored it. */
+enum mb_stored_flags { MB_STORED_RELEASED = 1u << 0 };
+
 /* A source position to store with a transaction, named so that it is found again. */
 struct mb_stored_position {
     struct mb_slice stream;
     int32_t partition;
+    uint32_t flags; /* enum mb_stored_flags; since 1.2 */
     struct mb_position position; /* of the last message done */
 };
 

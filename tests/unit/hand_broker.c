@@ -93,6 +93,7 @@ static void raise(struct mb_source *source, uint32_t kind, uint32_t scope, uint6
                              .scope = scope,
                              .epoch = 1,
                              .count = count,
+                             .deadline_ms = 5000,
                              .partition = -1,
                              .stream = mb_slice_text(source->names[scope])};
 
@@ -110,6 +111,9 @@ static enum mb_status source_service(struct mb_source *source, struct mb_error *
     if (hand.loses > 0)
         raise(source, MB_EVENT_LOSS, 0, hand.loses);
     hand.loses = 0;
+    if (hand.revokes)
+        raise(source, MB_EVENT_SCOPE_REVOKED, 0, 0);
+    hand.revokes = false;
     return MB_OK;
 }
 
@@ -128,6 +132,7 @@ static enum mb_status source_stop(struct mb_source *source, const uint32_t *scop
     (void)err;
     for (size_t i = 0; i < count; i++)
         source->started[scopes[i]] = false;
+    hand.source_stops++;
     return MB_OK;
 }
 

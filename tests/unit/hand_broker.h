@@ -64,6 +64,7 @@ struct hand_store {
         char stream[64];
         struct mb_position position;
         struct mb_position pending;
+        uint32_t flags;
     } positions[HAND_STREAMS_MAX];
 };
 
@@ -84,6 +85,8 @@ struct hand {
     uint32_t source_opens;
     uint32_t streams_calls;
     uint32_t loses; /* messages: told as an event at the next service */
+    bool revokes;   /* scope 0, at the next service */
+    uint32_t source_stops;
     uint32_t polls;
     char group[64];                    /* of the last open */
     const struct mb_host *source_host; /* NULL: none is open */

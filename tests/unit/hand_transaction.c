@@ -42,8 +42,12 @@ enum mb_status hand_sink_positions(struct mb_sink *sink, const char *group,
     (void)err;
     assert_string_equal(group, "mbridge.t.r");
     assert_true(hand.store.in_transaction);
-    for (size_t i = 0; i < count; i++)
-        hand.store.positions[place_of(positions[i].stream)].pending = positions[i].position;
+    for (size_t i = 0; i < count; i++) {
+        size_t place = place_of(positions[i].stream);
+
+        hand.store.positions[place].pending = positions[i].position;
+        hand.store.positions[place].flags = positions[i].flags;
+    }
     return MB_OK;
 }
 

@@ -231,6 +231,25 @@ static void a_stop_commits(void **state)
     assert_int_equal(hand.store.commits, 0);
     hand_close(&bench);
     check_all(10);
+    assert_int_equal(hand.store.positions[0].flags, MB_STORED_RELEASED);
+}
+
+/* The next owner must not have to wait for the one before. */
+static void a_scope_that_is_revoked_is_let_go(void **state)
+{
+    struct hand_bench bench;
+
+    (void)state;
+    begin();
+    put(0, 10);
+    hand_open(&bench, ROUTE);
+    hand_step(&bench, 6);
+    hand.revokes = true;
+    hand_step(&bench, 60);
+    check_all(10);
+    assert_int_equal(hand.store.positions[0].flags, MB_STORED_RELEASED);
+    assert_int_equal(hand.source_stops, 1);
+    hand_close(&bench);
 }
 
 static void a_window_smaller_than_the_stream_goes_on(void **state)
@@ -274,6 +293,7 @@ int main(void)
         cmocka_unit_test(a_commit_waits_for_dead_letters),
         cmocka_unit_test(a_dead_letter_that_stays_away_ends_the_transaction),
         cmocka_unit_test(a_stop_commits),
+        cmocka_unit_test(a_scope_that_is_revoked_is_let_go),
         cmocka_unit_test(a_window_smaller_than_the_stream_goes_on),
         cmocka_unit_test(sinks_that_tell_by_themselves_need_no_transaction),
     };
