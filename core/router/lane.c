@@ -304,7 +304,8 @@ static void begin_closing(struct mb_lane *lane)
     for (uint64_t s = window->tail; s != window->head; s++) {
         const struct mb_entry *entry = mb_window_at(window, s);
 
-        if (!entry->resolved && (entry->sent | entry->attempted | entry->done) != 0)
+        /* What is done behind one that is not comes again with it. */
+        if (!entry->passed && !entry->told && (entry->sent | entry->attempted | entry->done) != 0)
             lane->unresolved++;
     }
     mb_lane_source_finish(lane);
