@@ -216,6 +216,8 @@ static int64_t ask(struct asking *asking, const struct mb_config_route *route,
         .window_bytes = (uint64_t)route->window_bytes,
         .timeout_ms = OPEN_TIMEOUT_MS,
         .ordered = route->order == MB_ORDER_KEY,
+        .effectively_once = role == MB_ROLE_SINK && stream != route->dead_letter &&
+                            route->delivery == MB_EFFECTIVELY_ONCE,
     };
     ask_open(&subject);
 out:

@@ -413,6 +413,21 @@ static enum mb_status open_once(const struct amqp10_open *open, struct amqp10_cl
     return MB_OK;
 }
 
+/* Whether repeats are told is the broker's matter, and only one does. */
+static enum mb_status look_for_artemis(const struct amqp10_open *open,
+                                       struct amqp10_client **client, struct mb_error *err)
+{
+    if (!open->params->effectively_once || (*client)->product == AMQP10_PRODUCT_ARTEMIS)
+        return MB_OK;
+    mb_error_set(err, MB_FATAL, MB_CAUSE_DESTINATION, "not-artemis",
+                 "%s: delivery = \"effectively-once\" over AMQP 1.0 needs ActiveMQ Artemis, whose "
+                 "duplicate detection it uses: this broker is another",
+                 (*client)->name);
+    amqp10_client_close(*client, 0);
+    *client = NULL;
+    return MB_FATAL;
+}
+
 enum mb_status amqp10_client_open(const struct amqp10_open *open, struct amqp10_client **ret_client,
                                   struct mb_error *err)
 {
@@ -423,9 +438,10 @@ enum mb_status amqp10_client_open(const struct amqp10_open *open, struct amqp10_
 
     memset(&redirect, 0, sizeof redirect);
     status = open_once(open, ret_client, &redirect, err);
-    if (status == MB_OK || !redirect.is_set || open->redirect != NULL ||
-        !endpoint->follow_redirects)
-        return status;
-    again.redirect = &redirect;
-    return open_once(&again, ret_client, &redirect, err);
+    if (status != MB_OK && redirect.is_set && open->redirect == NULL &&
+        endpoint->follow_redirects) {
+        again.redirect = &redirect;
+        status = open_once(&again, ret_client, &redirect, err);
+    }
+    return status == MB_OK ? look_for_artemis(open, ret_client, err) : status;
 }

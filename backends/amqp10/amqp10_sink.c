@@ -70,17 +70,6 @@ static void warn_of_rabbit(const struct amqp10_client *client)
     client->host->log(client->host->context, MB_LOG_WARN, text);
 }
 
-/* Whether repeats are told is the broker's matter, and only one does. */
-static enum mb_status look_for_artemis(const struct mb_sink *sink, struct mb_error *err)
-{
-    if (!sink->effectively_once || sink->client->product == AMQP10_PRODUCT_ARTEMIS)
-        return MB_OK;
-    return mb_error_set(err, MB_FATAL, MB_CAUSE_DESTINATION, "not-artemis",
-                        "%s: delivery = \"effectively-once\" over AMQP 1.0 needs ActiveMQ Artemis, "
-                        "whose duplicate detection it uses: this broker is another",
-                        sink->client->name);
-}
-
 static enum mb_status sink_open(const struct mb_open_params *params, struct mb_sink **ret_sink,
                                 struct mb_error *err)
 {
@@ -120,8 +109,6 @@ static enum mb_status sink_open(const struct mb_open_params *params, struct mb_s
         sink->client = NULL;
         status = open_at(sink, params, &redirect, err);
     }
-    if (status == MB_OK)
-        status = look_for_artemis(sink, err);
     if (status != MB_OK) {
         sink_close(sink);
         return status;

@@ -1,0 +1,150 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Effectively once into Redis: an entry and its position are stored by one script."""
+
+import pytest
+from brokers import RedisBroker
+
+from support.bridge import Bridge
+from support.config import config
+from support.pair import columns, sizes
+from support.redis_side import RedisSide
+from support.route import Route, kill_rounds, stop_and_judge, wait_arrived
+from support.sides import KafkaSide
+from support.wait import until
+
+ONCE = {"delivery": "effectively-once"}
+# A server's own name changes when it is started anew: the endpoint has one that stays.
+LASTING = {"identity": "shop"}
+
+
+def _route(source, sink, fresh, tmp_path, dice, ending, rate=4000, **more):
+    ends = {"a": LASTING} if source.platform == "redis" else {}
+    route = ending(Route(source, sink, fresh, tmp_path, dice, rate=rate, endpoints=ends,
+                         **{**ONCE, **more}))
+    return route, ending(route.bridge())
+
+
+def _source(name, kafka, redis):
+    return KafkaSide(kafka) if name == "kafka" else RedisSide(redis)
+
+
+def _judged(route, bridge, counts, **more):
+    verdict = stop_and_judge(route, bridge)
+    counts(**more, **columns(verdict))
+    verdict.assert_kept(duplicates_max=0)
+
+
+@pytest.mark.parametrize("rounds, each", sizes((3, 1500), (50, 3000)))
+@pytest.mark.parametrize("source", ["kafka", "redis"])
+def test_killed_under_load(source, rounds, each, kafka3, redis, fresh, tmp_path, dice, ending,
+                           counts):
+    route, bridge = _route(_source(source, kafka3, redis), RedisSide(redis), fresh, tmp_path, dice,
+                           ending)
+    route.feeder.start()
+    bridge.start()
+    kill_rounds(route, bridge, rounds, each, dice)
+    wait_arrived(route.stream, route.stream.arrived + each, bridge)
+    _judged(route, bridge, counts, rounds=rounds)
+
+
+@pytest.fixture
+def small(tmp_path):
+    server = RedisBroker(tmp_path, config={"maxmemory-policy": "noeviction"})
+    server.start()
+    yield server
+    server.close()
+
+
+@pytest.mark.parametrize("rounds", [pytest.param(12, id="short"),
+                                    pytest.param(300, id="full", marks=pytest.mark.long)])
+def test_refused_in_the_middle(rounds, kafka3, small, fresh, tmp_path, dice, ending, counts):
+    """Some are refused for memory while those behind them are on their way: what would be stored
+    out of its turn would make a repeat of the ones before it. The script is forgotten, too."""
+    route, bridge = _route(KafkaSide(kafka3), RedisSide(small), fresh, tmp_path, dice, ending,
+                           rate=12_000, retry={"initial": "10ms", "max": "50ms"})
+    route.feeder.start()
+    bridge.start()
+    wait_arrived(route.stream, 1000, bridge)
+    for number in range(rounds):
+        small.call("CONFIG", "SET", "maxmemory", "1")
+        until(lambda: int(_stat(small, "errorstat_OOM")) > number, 10, "something is refused",
+              interval=0.0005)
+        small.call("CONFIG", "SET", "maxmemory", "0")
+        if number % 4 == 0:
+            small.call("SCRIPT", "FLUSH")
+        wait_arrived(route.stream, route.stream.arrived + 200, bridge)
+    assert int(_stat(small, "errorstat_MBRIDGEGAP")) > 0, "nothing was behind what was refused"
+    assert int(_stat(small, "errorstat_NOSCRIPT")) > 0
+    _judged(route, bridge, counts, rounds=rounds)
+
+
+def _stat(server, name):
+    """How often a server has answered with that error."""
+    for line in server.call("INFO", "errorstats").splitlines():
+        if line.startswith(f"{name}:count="):
+            return line.split("=")[1]
+    return 0
+
+
+@pytest.mark.parametrize("rounds", [pytest.param(2, id="short"),
+                                    pytest.param(30, id="full", marks=pytest.mark.long)])
+def test_server_killed_under_load(rounds, kafka3, small, fresh, tmp_path, dice, ending, counts):
+    """appendfsync always: an entry and its position are there after kill -9, or neither is."""
+    route, bridge = _route(KafkaSide(kafka3), RedisSide(small), fresh, tmp_path, dice, ending)
+    route.feeder.start()
+    bridge.start()
+    for _ in range(rounds):
+        wait_arrived(route.stream, route.stream.arrived + dice.randrange(300, 1500), bridge)
+        route.stream.fault()
+        small.kill()
+        small.restart_after_kill()
+    wait_arrived(route.stream, route.stream.arrived + 500, bridge)
+    _judged(route, bridge, counts, rounds=rounds)
+
+
+def _bodies(redis, stream):
+    return [int(flat[flat.index("body") + 1])
+            for _, flat in redis.call("XRANGE", stream, "-", "+")]
+
+
+def test_one_stream_of_the_wrong_type(redis, fresh, tmp_path, ending):
+    """What a message chose and cannot have is its own fault; the streams of others go on."""
+    source, sink, dead = fresh("from"), fresh("to"), fresh("dead")
+    redis.call("SET", f"{sink}.bad", "no stream")
+    for number in range(300):
+        redis.call("XADD", source, "*", "kind", "bad" if number % 3 == 0 else "good", "body",
+                   number)
+    here = {"backend": "redis", "uri": redis.uri}
+    bridge = ending(Bridge(tmp_path, config(
+        fresh("bridge"), {"a": {**here, **LASTING}, "b": here},
+        [{"name": "sort", "from": {"endpoint": "a", "stream": source},
+          "to": {"endpoint": "b", "stream": f"{sink}.${{header.kind}}"},
+          "dead_letter": {"endpoint": "b", "stream": dead}, **ONCE}])))
+    bridge.start()
+    until(lambda: redis.call("XLEN", dead) == 100 and redis.call("XLEN", f"{sink}.good") == 200,
+          20, "all have arrived", detail=bridge.run.tail)
+    assert bridge.run.terminate() == 0
+    assert _bodies(redis, dead) == [number for number in range(300) if number % 3 == 0]
+    assert _bodies(redis, f"{sink}.good") == [number for number in range(300) if number % 3]
+
+
+def test_set_back_too_far(redis, fresh, tmp_path, ending):
+    """A source that was created anew has positions that were stored before: after as many as a route
+    could have had open it blocks and says so, until the position is deleted."""
+    source, sink = fresh("from"), fresh("to")
+    here = {"backend": "redis", "uri": redis.uri}
+    name = fresh("bridge")
+    field, key = f"redis:4:shop:-1:{source}", f"mbridge:positions:{{{sink}}}:mbridge.{name}.again"
+    redis.call("HSET", key, field, f"{1 << 40:020}-{0:020}")
+    redis.call("EVAL", "for i = 1, 12000 do redis.call('XADD', KEYS[1], i .. '-0', 'body', i) end",
+               1, source)
+    bridge = ending(Bridge(tmp_path, config(
+        name, {"a": {**here, **LASTING}, "b": here},
+        [{"name": "again", "from": {"endpoint": "a", "stream": source},
+          "to": {"endpoint": "b", "stream": sink}, **ONCE}])))
+    bridge.start()
+    bridge.run.wait_logged("created anew", "HDEL", key, field)
+    assert redis.call("XLEN", sink) == 0
+    assert redis.call("HDEL", key, field) == 1
+    until(lambda: redis.call("XLEN", sink) == 2000, 20, "the rest arrives", detail=bridge.run.tail)
+    assert bridge.run.terminate() == 0
