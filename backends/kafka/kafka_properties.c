@@ -103,6 +103,10 @@ static enum mb_status set_given(rd_kafka_conf_t *conf, const char *name, const c
     return value != NULL ? kafka_property_set(conf, name, value, err) : MB_OK;
 }
 
+/* Those of TLS 1.2 (1.3 has its own): librdkafka has no option for the least version, and OpenSSL's
+ * depends on the machine. */
+#define CIPHERS "DEFAULT:!SSLv3:!TLSv1"
+
 static enum mb_status set_tls(rd_kafka_conf_t *conf, const struct mb_tls_options *tls,
                               struct mb_error *err)
 {
@@ -112,7 +116,9 @@ static enum mb_status set_tls(rd_kafka_conf_t *conf, const struct mb_tls_options
         return mb_error_set(err, MB_UNSUPPORTED, MB_CAUSE_NONE, "tls",
                             "librdkafka verifies the name in `brokers`; tls.server_name cannot be "
                             "set");
-    status = set_given(conf, "ssl.ca.location", tls->ca, err);
+    status = kafka_property_set(conf, "ssl.cipher.suites", CIPHERS, err);
+    if (status == MB_OK)
+        status = set_given(conf, "ssl.ca.location", tls->ca, err);
     if (status == MB_OK)
         status = set_given(conf, "ssl.certificate.location", tls->cert, err);
     if (status == MB_OK)
