@@ -485,7 +485,7 @@ bool mb_lane_wait(struct mb_lane *lane, void (*add)(void *context, int fd, int16
     lower(deadline_ms, mb_transaction_deadline_ms(lane->transaction));
     if (lane->phase == MB_LANE_STOPPING)
         lower(deadline_ms, lane->stop_deadline_ms);
-    if (lane->drain != NULL && outlets_were_open(lane))
+    if (lane->drain != NULL && lane->phase == MB_LANE_RUNNING && outlets_were_open(lane))
         lower(deadline_ms, mb_drain_deadline_ms(lane->drain));
     if (lane->discover != NULL && lane->source.state == MB_PORT_OPEN &&
         lane->phase == MB_LANE_RUNNING)
