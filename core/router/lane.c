@@ -416,6 +416,9 @@ bool mb_lane_step(struct mb_lane *lane, int64_t now_ms)
 
 void mb_lane_stop(struct mb_lane *lane, int64_t deadline_ms)
 {
+    /* One that stops by itself may have more time than is left to it now. */
+    if (lane->phase == MB_LANE_STOPPING && deadline_ms < lane->stop_deadline_ms)
+        lane->stop_deadline_ms = deadline_ms;
     if (lane->phase != MB_LANE_RUNNING)
         return;
     lane->phase = MB_LANE_STOPPING;
