@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Allocations fail over whole runs on real brokers: no crash, nothing lost, and it is said.
+
+Only what the bridge and its modules ask for themselves fails (tests/alloc/fail_malloc.c). Client
+libraries are left alone: librdkafka and OpenSSL abort without memory, by design; what hiredis,
+rabbitmq-c and proton do is tried in the long run."""
+
+import pytest
+
+from support.harassed import Harassed, preload
+from support.redis_side import RedisSide
+
+SIDES = ("rabbitmq", "artemis", "kafka")
+MESSAGES = 20
+
+
+def _sweep(pair, dice, rounds, objects=""):
+    """Runs in which one allocation fails, or each k-th; the places are drawn over the whole run."""
+    library = preload("fail_malloc.so")
+    pair.put(MESSAGES)
+    _, report = pair.run(LD_PRELOAD=library, MBRIDGE_FAIL_AT="0", MBRIDGE_FAIL_OBJECTS=objects)
+    total = int(report.split()[0])
+    assert total > 100, report
+    for number in range(rounds):
+        pair.put(MESSAGES)
+        every = dice.randrange(total // 3, total) if number % 3 == 2 else 0
+        pair.run(LD_PRELOAD=library, MBRIDGE_FAIL_AT=str(dice.randrange(1, total + 1)),
+                 MBRIDGE_FAIL_EVERY=str(every), MBRIDGE_FAIL_OBJECTS=objects)
+    return total
+
+
+def _pair(direction, name, brokers, redis, fresh, workdir):
+    ends = [brokers.side(name), RedisSide(redis)]
+    if direction == "to":
+        ends.reverse()
+    return Harassed(*ends, redis, fresh, workdir)
+
+
+def _cases():
+    for name in SIDES:
+        for direction in ("from", "to"):
+            everyday = (name, direction) in (("rabbitmq", "from"), ("artemis", "to"))
+            yield pytest.param(name, direction, 4 if everyday else 40, id=f"{name}-{direction}",
+                               marks=() if everyday else pytest.mark.long)
+            yield pytest.param(name, direction, 400, id=f"{name}-{direction}-full",
+                               marks=pytest.mark.long)
+
+
+@pytest.mark.parametrize("name, direction, rounds", list(_cases()))
+def test_allocations_fail(name, direction, rounds, brokers, redis, fresh, tmp_path, dice, counts):
+    pair = _pair(direction, name, brokers, redis, fresh, tmp_path)
+    total = _sweep(pair, dice, rounds)
+    counts(rounds=rounds, allocations=total, lost=0, duplicates=pair.assert_kept(),
+           **{"exit 0": pair.endings.get(0, 0), "exit 1": pair.endings.get(1, 0)})
