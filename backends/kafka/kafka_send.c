@@ -115,6 +115,8 @@ static uint32_t cause_of(const struct mb_sink *sink, rd_kafka_resp_err_t code)
     case RD_KAFKA_RESP_ERR_PRODUCER_FENCED:
     case RD_KAFKA_RESP_ERR_INVALID_PRODUCER_EPOCH:
     case RD_KAFKA_RESP_ERR_INVALID_TXN_STATE:
+    case RD_KAFKA_RESP_ERR_OUT_OF_ORDER_SEQUENCE_NUMBER: /* after one that was refused */
+    case RD_KAFKA_RESP_ERR_UNKNOWN_PRODUCER_ID:
         return MB_CAUSE_CONNECTION;
     default:
         /* Authorisation, policies, quotas, too few replicas: it is the destination's state, and
@@ -144,6 +146,8 @@ static const char *result_reason(rd_kafka_resp_err_t code)
     case RD_KAFKA_RESP_ERR__PURGE_INFLIGHT:
     case RD_KAFKA_RESP_ERR__STATE:
     case RD_KAFKA_RESP_ERR_INVALID_TXN_STATE:
+    case RD_KAFKA_RESP_ERR_OUT_OF_ORDER_SEQUENCE_NUMBER:
+    case RD_KAFKA_RESP_ERR_UNKNOWN_PRODUCER_ID:
         return "transaction";
     case RD_KAFKA_RESP_ERR__MSG_TIMED_OUT:
         return "timeout";

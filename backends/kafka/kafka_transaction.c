@@ -303,11 +303,11 @@ enum mb_status kafka_sink_begin(struct mb_sink *sink, struct mb_error *err)
     rd_kafka_error_t *error;
     enum mb_status status;
 
+    if (sink->client.failed)
+        return kafka_client_failure(&sink->client, err);
     if (transaction == NULL || transaction->open)
         return out_of_turn(err, transaction == NULL ? "the sink was not opened for transactions"
                                                     : "a transaction has begun already");
-    if (sink->client.failed)
-        return kafka_client_failure(&sink->client, err);
     error = rd_kafka_begin_transaction(sink->client.rk);
     if (error != NULL) {
         error_read(&sink->client, error, "beginning a transaction", &status, err);
@@ -332,7 +332,9 @@ enum mb_status kafka_sink_positions(struct mb_sink *sink, const char *group,
         return out_of_turn(err, "positions belong to a transaction");
     forget_entries(transaction);
     for (size_t i = 0; status == MB_OK && i < count; i++)
-        status = kafka_transaction_add(sink, group, &positions[i], transaction->owner, err);
+        status = kafka_transaction_add(
+            sink, group, &positions[i],
+            (positions[i].flags & MB_STORED_RELEASED) != 0 ? "" : transaction->owner, err);
     if (status != MB_OK)
         forget_entries(transaction);
     return status;
@@ -431,8 +433,6 @@ static enum mb_status commit(struct mb_sink *sink, int64_t deadline_ms, struct m
     rd_kafka_resp_err_t code;
     enum mb_status status;
 
-    if (sink->client.failed)
-        return kafka_client_failure(&sink->client, err);
     serve(sink, 0); /* an event that was read holds its messages back until it is destroyed */
     code = write_entries(sink, deadline_ms);
     if (sink->client.failed)
@@ -455,6 +455,8 @@ enum mb_status kafka_sink_commit(struct mb_sink *sink, uint32_t timeout_ms, stru
 {
     struct kafka_transaction *transaction = sink->transaction;
 
+    if (sink->client.failed)
+        return kafka_client_failure(&sink->client, err);
     if (transaction == NULL || !transaction->open)
         return out_of_turn(err, "no transaction has begun");
     if (sink->in_flight > 0 || sink->refused_at < sink->refused_count)
@@ -534,12 +536,12 @@ enum mb_status kafka_sink_load_positions(struct mb_sink *sink, const char *group
                                          struct mb_stored_position *positions, size_t count,
                                          uint32_t timeout_ms, struct mb_error *err)
 {
+    if (sink->client.failed)
+        return kafka_client_failure(&sink->client, err);
     if (sink->transaction == NULL || sink->transaction->open)
         return out_of_turn(err, sink->transaction == NULL
                                     ? "the sink was not opened for transactions"
                                     : "a transaction is open");
-    if (sink->client.failed)
-        return kafka_client_failure(&sink->client, err);
     sink->transaction->partition = kafka_stored_partition(group);
     return count == 0 ? MB_OK : kafka_store_load(sink, group, positions, count, timeout_ms, err);
 }
