@@ -97,6 +97,13 @@ def feed(spec, switches, plan, books, region_of, window, slice_max):
     outbox.close()
 
 
+def _region(message):
+    for (_, name), (kind, value) in message.get("application-properties", []):
+        if name == "region":
+            return bytes.fromhex(value) if kind == "binary" else value
+    return None
+
+
 def collect(spec, notes):
     """Accepts on arrival: only for a broker that is not killed meanwhile."""
     while True:
@@ -109,7 +116,7 @@ def collect(spec, notes):
                     body = b"".join(bytes.fromhex(part) for kind, part in message["body"]
                                     if kind == "data")
                     before = message.get("header", {}).get("delivery-count", ["uint", 0])
-                    notes.add(body, 0, before[1] > 0)
+                    notes.add(body, 0, before[1] > 0, _region(message))
                 notes.flush()
         except Broken:
             link.abandon()

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from support import record
 from support.body import Bodies
-from support.feed import spawn
+from support.feed import region_of, spawn
 
 BATCH = 200
 
@@ -17,12 +17,17 @@ BATCH = 200
 class Notes:
     def __init__(self, spec):
         self._bodies = Bodies(spec["seed"], spec["stream"])
+        self._checks_headers = spec["headers"]
         self._writer = record.Writer(spec["arrivals"], record.ARRIVAL)
 
-    def add(self, body, lane, redelivered):
+    def add(self, body, lane, redelivered, region):
+        """region: the header of that name; where headers are checked, it belongs to the message."""
         key, sequence, intact = self._bodies.read(body)
         if key is None:
             key, sequence = record.NO_KEY, 0
+        elif self._checks_headers:
+            text = region.decode(errors="replace") if isinstance(region, bytes) else region
+            intact = intact and text == region_of(key, sequence)
         self._writer.add(time.monotonic(), key, sequence, lane, intact, redelivered)
 
     def flush(self):
@@ -39,7 +44,7 @@ def collect_rabbit(spec):
 
     def arrived(channel, method, properties, body):
         nonlocal waiting
-        notes.add(body, 0, method.redelivered)
+        notes.add(body, 0, method.redelivered, (properties.headers or {}).get("region"))
         waiting += 1
         if waiting >= BATCH:
             waiting = 0
@@ -76,7 +81,8 @@ def collect_kafka(spec):
     notes = Notes(spec)
     consumer = KafkaConsumer(bootstrap_servers=spec["bootstrap"], group_id=None,
                              enable_auto_commit=False, auto_offset_reset="earliest",
-                             fetch_max_wait_ms=50, max_poll_records=5000)
+                             isolation_level="read_committed", fetch_max_wait_ms=50,
+                             max_poll_records=5000)
     while not (partitions := consumer.partitions_for_topic(spec["topic"])):
         time.sleep(0.1)
     topics = [TopicPartition(spec["topic"], number) for number in partitions]
@@ -85,7 +91,8 @@ def collect_kafka(spec):
     while True:
         for topic, messages in consumer.poll(timeout_ms=50).items():
             for message in messages:
-                notes.add(message.value, topic.partition, False)
+                notes.add(message.value, topic.partition, False,
+                          dict(message.headers).get("region"))
         notes.flush()
 
 
@@ -110,11 +117,12 @@ def collect_of(spec):
 class Collector:
     """A collector process and the arrivals it has written down."""
 
-    def __init__(self, workdir, name, feeder, **where):
-        """where: a place of support/sides.py (uri and queue, bootstrap and topic, …)."""
+    def __init__(self, workdir, name, feeder, headers=False, **where):
+        """headers: whether they have to be as they were fed. where: a place of support/sides.py
+        (uri and queue, bootstrap and topic, …)."""
         self.path = str(Path(workdir) / f"{name}.arrivals")
         self._spec = {"stream": feeder.bodies.stream, "seed": feeder.bodies.seed,
-                      "arrivals": self.path, **where}
+                      "arrivals": self.path, "headers": headers, **where}
         self._log = Path(workdir) / f"{name}.collector.log"
         self._process = None
 

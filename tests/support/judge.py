@@ -10,6 +10,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 OFFENDERS_MAX = 5
+INVARIANTS = {"lost": "I1", "corrupt": "I2", "unknown": "I2", "duplicates": "I3", "disorder": "I4",
+              "disorder_last": "I4", "moved": "I4"}
 
 
 @dataclass

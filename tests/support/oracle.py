@@ -43,12 +43,12 @@ class Watch:
 class Stream:
     """Feeder → bridge → collector(s), and the verdict."""
 
-    def __init__(self, workdir, feeder, destination, dead=None, live=True):
-        """destination, dead: where (see Collector). Not live: collect only when asked to,
-        because the destination's broker is killed in between."""
+    def __init__(self, workdir, feeder, destination, dead=None, live=True, headers=False):
+        """destination, dead: where (see Collector). headers: they are checked too. Not live:
+        collect only when asked to, because the destination's broker is killed in between."""
         self.feeder = feeder
         self.name = feeder.bodies.stream
-        self._watches = [Watch(Collector(workdir, f"{self.name}.{kind}", feeder, **where))
+        self._watches = [Watch(Collector(workdir, f"{self.name}.{kind}", feeder, headers, **where))
                          for kind, where in (("to", destination), ("dead", dead)) if where]
         self.faults = []
         self._live = False

@@ -117,7 +117,8 @@ def collect(spec, notes):
             continue
         for identity, pairs in entries:
             last = b"(" + identity
-            notes.add(dict(pairs).get(b"body"), 0, False)
+            fields = dict(pairs)
+            notes.add(fields.get(b"body"), 0, False, fields.get(b"region"))
         notes.flush()
         if not entries:
             time.sleep(READ_BLOCK_MS / 1000)

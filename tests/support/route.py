@@ -38,7 +38,8 @@ class Route:
         self._ends, self.more = ends or {}, route
         self.feeder = Feeder(workdir, "load", dice.randrange(1 << 30), count, keys=keys, rate=rate,
                              **self.where)
-        self.stream = Stream(workdir, self.feeder, self.there, self.buried, live=live)
+        self.stream = Stream(workdir, self.feeder, self.there, self.buried, live=live,
+                             headers=True)
 
     def text(self, **more):
         route = {"name": NAME,

@@ -1,18 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The descriptor is the inner module's, with other operations. Which fault and which module is said
- * at compile time, so that a configuration needs no option for it.
+ * in the module (decorator_fault.c), so that a configuration needs no option for it.
  */
 #include "decorator.h"
 
 #include <dlfcn.h>
 #include <pthread.h>
 #include <stdlib.h>
-
-struct mb_source {
-    const struct mb_source_ops *ops;
-    struct mb_source *inner;
-};
 
 /* What mbridge_backend returns is put together when it is first called: the inner module's tables
  * are not known before. Unchanged afterwards. */
@@ -23,95 +18,6 @@ static struct {
     struct mb_source_ops source;
     struct mb_sink_ops sink;
 } decorated = {.once = PTHREAD_ONCE_INIT};
-
-/* ---- the source ---- */
-
-static enum mb_status source_open(const struct mb_open_params *params,
-                                  struct mb_source **ret_source, struct mb_error *err)
-{
-    struct mb_source *source = calloc(1, sizeof *source);
-    enum mb_status status;
-
-    *ret_source = NULL;
-    if (source == NULL)
-        return mb_error_set(err, MB_NO_MEMORY, MB_CAUSE_CONNECTION, "memory", "out of memory");
-    source->ops = decorated.inner->source;
-    status = source->ops->open(params, &source->inner, err);
-    if (status != MB_OK) {
-        free(source);
-        return status;
-    }
-    *ret_source = source;
-    return MB_OK;
-}
-
-static void source_fds(struct mb_source *source, struct mb_wait *wait)
-{
-    source->ops->fds(source->inner, wait);
-}
-
-static enum mb_status source_poll(struct mb_source *source, struct mb_batch *batch,
-                                  struct mb_error *err)
-{
-    enum mb_status status = source->ops->poll(source->inner, batch, err);
-
-    for (uint32_t i = 0; i < batch->count; i++) {
-        const struct mb_message *message = batch->messages[i];
-        struct mb_ack ack = {message->scope,   message->epoch, message->token, MB_ACCEPTED, 1,
-                             message->position};
-        struct mb_error unused;
-
-        source->ops->ack(source->inner, &ack, 1, &unused);
-    }
-    return status;
-}
-
-static enum mb_status source_ack(struct mb_source *source, const struct mb_ack *acks, size_t count,
-                                 struct mb_error *err)
-{
-    (void)source;
-    (void)acks;
-    (void)count;
-    (void)err;
-    return MB_OK;
-}
-
-static enum mb_status source_commit(struct mb_source *source, uint32_t wait_ms,
-                                    struct mb_error *err)
-{
-    return source->ops->commit(source->inner, wait_ms, err);
-}
-
-static enum mb_status source_start(struct mb_source *source, const struct mb_scope_start *starts,
-                                   size_t count, struct mb_error *err)
-{
-    return source->ops->start(source->inner, starts, count, err);
-}
-
-static enum mb_status source_stop(struct mb_source *source, const uint32_t *scopes, size_t count,
-                                  struct mb_error *err)
-{
-    return source->ops->stop(source->inner, scopes, count, err);
-}
-
-static void source_pause(struct mb_source *source, bool paused)
-{
-    if (source->ops->pause != NULL)
-        source->ops->pause(source->inner, paused);
-}
-
-static enum mb_status source_service(struct mb_source *source, struct mb_error *err)
-{
-    return source->ops->service(source->inner, err);
-}
-
-static void source_close(struct mb_source *source)
-{
-    if (source == NULL)
-        return;
-    source->ops->close(source->inner);
-    free(source);
-}
 
 /* ---- the sink ---- */
 
@@ -128,6 +34,7 @@ static void sink_close(struct mb_sink *sink)
         return;
     sink->ops->close(sink->inner);
     early_destroy(sink->early);
+    changed_destroy(&sink->changed);
     free(sink);
 }
 
@@ -143,7 +50,7 @@ static enum mb_status sink_open(const struct mb_open_params *params, struct mb_s
     sink->ops = decorated.inner->sink;
     sink->host = params->host;
     status = sink->ops->open(params, &sink->inner, err);
-    if (status == MB_OK && DECORATOR_FAULT == FAULT_EARLY_ACK) {
+    if (status == MB_OK && decorator_fault == FAULT_EARLY_ACK) {
         sink->early = early_create(params);
         if (sink->early == NULL)
             status =
@@ -170,6 +77,9 @@ static void sink_fds(struct mb_sink *sink, struct mb_wait *wait)
 static enum mb_status drop_first(struct mb_sink *sink, const struct mb_outgoing *items,
                                  size_t *ret_taken)
 {
+    *ret_taken = 0;
+    if (sink->dropped_count == sizeof sink->dropped / sizeof sink->dropped[0])
+        return MB_AGAIN;
     sink->dropped[sink->dropped_count++] = items[0].sequence;
     sink->count++;
     *ret_taken = 1;
@@ -211,29 +121,77 @@ static enum mb_status send_swapped(struct mb_sink *sink, const struct mb_outgoin
     return status == MB_OK ? MB_AGAIN : status;
 }
 
+/* One in how many messages the fault is for. */
+static uint64_t every(void)
+{
+    if (decorator_fault == FAULT_DROP)
+        return DROP_EVERY;
+    if (decorator_fault == FAULT_BLACK_HOLE)
+        return 1;
+    if (decorator_fault == FAULT_SWAP || decorator_fault == FAULT_CORRUPT ||
+        decorator_fault == FAULT_DROP_HEADER || decorator_fault == FAULT_KEYLESS)
+        return SWAP_EVERY;
+    return UINT64_MAX;
+}
+
+/* The one message that the fault is for is the first of items. */
+static enum mb_status send_faulty(struct mb_sink *sink, const struct mb_outgoing *items,
+                                  size_t count, size_t *ret_taken, struct mb_error *err)
+{
+    struct mb_outgoing item = items[0];
+    enum mb_status status;
+
+    if (decorator_fault == FAULT_DROP || decorator_fault == FAULT_BLACK_HOLE)
+        return drop_first(sink, items, ret_taken);
+    if (decorator_fault == FAULT_SWAP && count > 1 && find_next(items, count) > 0)
+        return send_swapped(sink, items, find_next(items, count), ret_taken, err);
+    if (decorator_fault != FAULT_SWAP)
+        change(&sink->changed, &item);
+    status = sink->ops->send(sink->inner, &item, 1, ret_taken, err);
+    sink->count += *ret_taken;
+    return status == MB_OK && count > 1 ? MB_AGAIN : status;
+}
+
 static enum mb_status sink_send(struct mb_sink *sink, const struct mb_outgoing *items, size_t count,
                                 size_t *ret_taken, struct mb_error *err)
 {
-    uint64_t every = DECORATOR_FAULT == FAULT_DROP   ? DROP_EVERY
-                     : DECORATOR_FAULT == FAULT_SWAP ? SWAP_EVERY
-                                                     : UINT64_MAX;
-    uint64_t until = every - sink->count % every;
+    uint64_t until = every() - sink->count % every();
     enum mb_status status;
+    bool cut;
 
     if (sink->early != NULL)
         return early_send(sink, items, count, ret_taken);
-    if (until == 1 && DECORATOR_FAULT == FAULT_DROP && count > 0 &&
-        sink->dropped_count < sizeof sink->dropped / sizeof sink->dropped[0])
-        return drop_first(sink, items, ret_taken);
-    if (until == 1 && DECORATOR_FAULT == FAULT_SWAP && count > 1 && find_next(items, count) > 0)
-        return send_swapped(sink, items, find_next(items, count), ret_taken, err);
-    if (until > 1 && count >= until)
+    if (until == 1 && count > 0)
+        return send_faulty(sink, items, count, ret_taken, err);
+    cut = count >= until;
+    if (cut)
         count = (size_t)until - 1;
-    else
-        until = 0;
     status = sink->ops->send(sink->inner, items, count, ret_taken, err);
     sink->count += *ret_taken;
-    return status == MB_OK && until > 0 ? MB_AGAIN : status;
+    return status == MB_OK && cut ? MB_AGAIN : status;
+}
+
+/* Now and then a result is forgotten, or a confirm is told as a refusal. */
+static size_t falsify(struct mb_sink *sink, struct mb_completion *completions, size_t count)
+{
+    size_t kept = 0;
+
+    for (size_t i = 0; i < count; i++) {
+        bool chosen = ++sink->results % DROP_EVERY == 0;
+
+        if (chosen && decorator_fault == FAULT_FORGET_RESULT)
+            continue;
+        completions[kept] = completions[i];
+        if (chosen && decorator_fault == FAULT_DENY && completions[kept].cause == MB_CAUSE_NONE) {
+            completions[kept].cause = MB_CAUSE_DESTINATION;
+            completions[kept].reason = "denied";
+            completions[kept].text = "denied after it was confirmed";
+        }
+        if (decorator_fault == FAULT_IGNORE_FAILURES)
+            completions[kept].cause = MB_CAUSE_NONE;
+        kept++;
+    }
+    return kept;
 }
 
 static enum mb_status sink_completions(struct mb_sink *sink, struct mb_completion *completions,
@@ -244,12 +202,11 @@ static enum mb_status sink_completions(struct mb_sink *sink, struct mb_completio
     if (sink->early != NULL)
         return early_completions(sink, completions, max, ret_count, err);
     status = sink->ops->completions(sink->inner, completions, max, ret_count, err);
+    *ret_count = falsify(sink, completions, *ret_count);
     while (sink->dropped_count > 0 && *ret_count < max) {
         completions[(*ret_count)++] = (struct mb_completion){
             .sequence = sink->dropped[--sink->dropped_count], .partition = -1};
     }
-    for (size_t i = 0; DECORATOR_FAULT == FAULT_IGNORE_FAILURES && i < *ret_count; i++)
-        completions[i].cause = MB_CAUSE_NONE;
     return status;
 }
 
@@ -269,7 +226,7 @@ static enum mb_status sink_service(struct mb_sink *sink, struct mb_error *err)
 
 static void load(void)
 {
-    void *module = dlopen(DECORATOR_INNER, RTLD_NOW | RTLD_LOCAL);
+    void *module = dlopen(decorator_inner, RTLD_NOW | RTLD_LOCAL);
     mb_backend_entry *entry = NULL;
     void *symbol = module != NULL ? dlsym(module, MB_BACKEND_SYMBOL) : NULL;
 
@@ -278,20 +235,6 @@ static void load(void)
     memcpy(&entry, &symbol, sizeof entry);
     decorated.inner = entry();
     decorated.backend = *decorated.inner;
-    decorated.source = (struct mb_source_ops){
-        .struct_size = sizeof decorated.source,
-        .traits = decorated.inner->source->traits,
-        .open = source_open,
-        .fds = source_fds,
-        .poll = source_poll,
-        .ack = source_ack,
-        .commit = decorated.inner->source->commit != NULL ? source_commit : NULL,
-        .start = source_start,
-        .stop = source_stop,
-        .pause = source_pause,
-        .service = source_service,
-        .close = source_close,
-    };
     decorated.sink = (struct mb_sink_ops){
         .struct_size = sizeof decorated.sink,
         .traits = sink_traits,
@@ -303,8 +246,8 @@ static void load(void)
         .service = sink_service,
         .close = sink_close,
     };
-    if (DECORATOR_FAULT == FAULT_ACK_AT_POLL)
-        decorated.backend.source = &decorated.source;
+    if (source_has_fault())
+        decorated.backend.source = source_decorate(decorated.inner->source, &decorated.source);
     else
         decorated.backend.sink = &decorated.sink;
 }

@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: Apache-2.0
+"""F1, F2, F12, F17: what happens to the bridge itself."""
+
+import resource
+import signal
+
+from battery.trial import Case, delivered_of
+from support.pair import WINDOW
+from support.route import kill_rounds, stop_and_judge, wait_arrived
+from support.wait import until
+
+EACH = 900  # messages between two faults, at most
+RATE = 1500
+FEW_DESCRIPTORS = 32
+TAKEOVER_S = 60
+
+
+def _started(trial, **options):
+    route = trial.pair_route(rate=RATE, **options)
+    bridge = trial.bridge(route)
+    route.feeder.start()
+    bridge.start()
+    return route, bridge
+
+
+def killed(trial):
+    route, bridge = _started(trial)
+    kill_rounds(route, bridge, trial.rounds, EACH, trial.dice)
+    wait_arrived(route.stream, route.stream.arrived + EACH, bridge)
+    trial.kept(stop_and_judge(route, bridge))
+
+
+def terminated(trial):
+    """SIGTERM: exit 0, and nothing comes twice."""
+    route, bridge = _started(trial)
+    for _ in range(trial.rounds):
+        wait_arrived(route.stream, route.stream.arrived + trial.dice.randrange(50, EACH), bridge)
+        route.stream.fault()
+        assert bridge.run.terminate() == 0, bridge.run.tail()
+        counters = bridge.run.last_counters()
+        assert counters.conserved() and counters.total("in_flight") == 0, counters
+        bridge.start()
+    wait_arrived(route.stream, route.stream.arrived + EACH, bridge)
+    verdict = stop_and_judge(route, bridge)
+    trial.kept(verdict, duplicates_max=0)
+    delivered = sum(run.last_counters().total("delivered") for run in bridge.runs)
+    assert delivered == verdict.arrived, f"{delivered} counted, {verdict.arrived} arrived"
+
+
+def reloaded(trial):
+    """SIGHUP with a route that changed, under load: nothing comes twice."""
+    route, bridge = _started(trial)
+    bridge.ready()
+    for number in range(trial.rounds):
+        wait_arrived(route.stream, route.stream.arrived + trial.dice.randrange(50, EACH), bridge)
+        route.stream.fault()
+        known = len(bridge.run.log)
+        bridge.reload(route.text(retry={"max": f"{number % 7 + 2}s"}))
+        until(lambda: len(bridge.run.log) > known, 30, "the reload is told",
+              detail=bridge.run.tail)
+    wait_arrived(route.stream, route.stream.arrived + EACH, bridge)
+    trial.kept(stop_and_judge(route, bridge), duplicates_max=0)
+
+
+def _until_one_works(bridges, route):
+    before = route.stream.arrived
+    until(lambda: route.stream.arrived > before + 50, TAKEOVER_S, "messages move again",
+          detail=lambda: "\n".join(bridge.run.tail(15) for bridge in bridges))
+
+
+def two_processes(trial):
+    """One joins; then in turn one is killed, stopped in order, or held past its session."""
+    route, first = _started(trial)
+    second = trial.bridge(route, "second")
+    wait_arrived(route.stream, 200, first)
+    second.start()
+    second.ready()
+    kinds = ["kill", "leave", "zombie"] * trial.rounds
+    kinds = kinds[:trial.rounds]
+    trial.dice.shuffle(kinds)
+    bridges = [first, second]
+    for kind in kinds:
+        trial.dice.shuffle(bridges)
+        one, other = bridges
+        wait_arrived(route.stream, route.stream.arrived + trial.dice.randrange(50, EACH), other)
+        route.stream.fault()
+        if kind == "kill":
+            one.run.kill()
+        elif kind == "leave":
+            assert one.run.terminate() == 0, one.run.tail()
+        else:
+            one.run.signal(signal.SIGSTOP)
+        try:
+            _until_one_works((other,), route)
+        finally:
+            if kind == "zombie":
+                one.run.signal(signal.SIGCONT)
+        if kind != "zombie":
+            one.start()
+            one.ready()
+        _until_one_works(bridges, route)
+    route.feeder.stop()
+    verdict = route.stream.finish(600, 60)
+    for bridge in bridges:
+        assert bridge.run.terminate() == 0, bridge.run.tail()
+    trial.kept(verdict, per_fault_max=2 * WINDOW)
+
+
+def no_second_reader(source, sink):
+    if source == "rabbitmq3":
+        return "the plug-in has no means to keep a second consumer away"
+    return None
+
+
+def few_descriptors(trial):
+    """32 descriptors: either it works with them, or it says what it lacks and loses nothing."""
+    route = trial.pair_route(rate=RATE)
+    bridge = trial.bridge(route)
+    route.feeder.start()
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+
+    def start():
+        bridge.start()
+        resource.prlimit(bridge.run.pid, resource.RLIMIT_NOFILE, (FEW_DESCRIPTORS, hard))
+    start()
+    bridge.ready()
+    for _ in range(trial.rounds):
+        before = delivered_of(bridge)()
+        until(lambda: delivered_of(bridge)() > before + 100, 60, "messages move",
+              detail=bridge.run.tail)
+        route.stream.fault()
+        bridge.run.kill()
+        start()
+        bridge.ready()
+    wait_arrived(route.stream, route.stream.arrived + EACH, bridge)
+    trial.kept(stop_and_judge(route, bridge))
+
+
+CASES = (
+    Case("F1", "", "kill -9 of the bridge", killed, 100, 2, extra=True),
+    Case("F2", "SIGTERM", "stopped in order under load", terminated, 20, 2, extra=True),
+    Case("F2", "SIGHUP", "reloaded under load, with a route that changed", reloaded, 20, 2,
+         extra=True),
+    Case("F12", "", "two processes: join, leave, kill -9, held past the session", two_processes, 9,
+         1, no_second_reader),
+    Case("F17", "descriptors", "no more than 32 descriptors", few_descriptors, 3),
+)
