@@ -522,6 +522,17 @@ static void mark_sent(struct mb_lane *lane, struct mb_outlet *outlet,
     outlet->dirty = outlet->dirty || count > 0;
 }
 
+/* What a sink stores that tells repeats by their positions says that everything before it is done
+ * with: after a crash a message whose dead letter was not yet confirmed would be taken for one. */
+static bool waits_for_letters(const struct mb_lane *lane, const struct mb_outlet *outlet)
+{
+    const struct mb_outlet *letters = lane->dead_letter;
+
+    return letters != NULL && outlet->port.params.effectively_once &&
+           !mb_transaction_covers(lane->transaction, outlet) &&
+           (letters->pending > 0 || letters->in_flight > 0);
+}
+
 bool mb_outlet_send(struct mb_lane *lane, struct mb_outlet *outlet, int64_t now_ms)
 {
     struct mb_outgoing items[SEND_BATCH_MAX];
@@ -542,6 +553,8 @@ bool mb_outlet_send(struct mb_lane *lane, struct mb_outlet *outlet, int64_t now_
             outlet->cursor = next;
             break;
         }
+        if (waits_for_letters(lane, outlet))
+            break;
         if (!outlet->is_dead_letter) {
             status = mb_transaction_begin(lane->transaction, now_ms);
             if (status == MB_AGAIN)

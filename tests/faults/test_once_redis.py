@@ -128,6 +128,36 @@ def test_one_stream_of_the_wrong_type(redis, fresh, tmp_path, ending):
     assert _bodies(redis, f"{sink}.good") == [number for number in range(300) if number % 3]
 
 
+def test_a_dead_letter_goes_first(redis, small, fresh, tmp_path, ending):
+    """What is stored says that all before it is done with, so nothing is until the dead letter of
+    what was rejected is: or that would be taken for a repeat after a crash, and be nowhere."""
+    source, sink, dead = fresh("from"), fresh("to"), fresh("dead")
+    redis.call("XADD", source, "*", "body", 1)
+    redis.call("XADD", source, "*", "body", 2, *(word for n in range(4000) for word in (n, n)))
+    redis.call("XADD", source, "*", "body", 3)
+    small.call("XADD", dead, "*", "body", 0)
+    small.call("ACL", "SETUSER", "default", "-xadd")
+    here = {"backend": "redis", "uri": redis.uri}
+    bridge = ending(Bridge(tmp_path, config(
+        fresh("bridge"), {"a": {**here, **LASTING}, "b": here,
+                          "d": {"backend": "redis", "uri": small.uri}},
+        [{"name": "first", "from": {"endpoint": "a", "stream": source},
+          "to": {"endpoint": "b", "stream": sink}, "dead_letter": {"endpoint": "d", "stream": dead},
+          **ONCE}])))
+    bridge.start()
+    bridge.run.wait_logged("dead letter", "forbidden")
+    until(lambda: _bodies(redis, sink), 10, "the first arrives", detail=bridge.run.tail)
+    assert _bodies(redis, sink) == [1]
+    bridge.run.kill()
+    bridge.start()
+    bridge.run.wait_logged("dead letter", "forbidden")
+    assert _bodies(redis, sink) == [1]
+    small.call("ACL", "SETUSER", "default", "+xadd")
+    until(lambda: redis.call("XLEN", sink) == 2, 20, "the rest arrives", detail=bridge.run.tail)
+    assert bridge.run.terminate() == 0
+    assert _bodies(redis, sink) == [1, 3] and small.call("XLEN", dead) == 2
+
+
 def test_set_back_too_far(redis, fresh, tmp_path, ending):
     """A source that was created anew has positions that were stored before: after as many as a route
     could have had open it blocks and says so, until the position is deleted."""
