@@ -52,6 +52,7 @@ struct amqp_source_options {
     struct mb_strings binding_keys;
     struct mb_strings arguments;
     int64_t prefetch;
+    bool ack_singly;
     const char *group;        /* of streams */
     struct mb_position start; /* of streams; NONE: they are queues */
 };
@@ -133,6 +134,9 @@ void amqp_frame_publish(struct amqp_writer *writer, unsigned channel, struct mb_
                         struct mb_slice routing_key, bool mandatory);
 void amqp_frame_ack(struct amqp_writer *writer, unsigned channel, uint64_t tag,
                     enum mb_outcome outcome);
+/* One message, whatever is before it. */
+void amqp_frame_ack_one(struct amqp_writer *writer, unsigned channel, uint64_t tag,
+                        enum mb_outcome outcome);
 /* Gives one message back. */
 void amqp_frame_requeue(struct amqp_writer *writer, unsigned channel, uint64_t tag);
 struct amqp_queue_declaration {

@@ -84,6 +84,12 @@ static const struct mb_option source_rows[] = {
      ROW(amqp_source_options, prefetch),
      .doc = "How many messages the broker sends ahead of their acknowledgement, within the window "
             "of the route."},
+    {.name = "ack_singly",
+     .type = MB_OPTION_BOOL,
+     .default_text = "false",
+     ROW(amqp_source_options, ack_singly),
+     .doc = "Acknowledge each message of a queue by itself, not all up to one with one frame: "
+            "slower, and some can be left in between."},
     {.name = "arguments",
      .type = MB_OPTION_PAIRS,
      ROW(amqp_source_options, arguments),

@@ -78,8 +78,8 @@ void amqp_frame_publish(struct amqp_writer *writer, unsigned channel, struct mb_
     amqp_frame_end(writer, frame);
 }
 
-void amqp_frame_ack(struct amqp_writer *writer, unsigned channel, uint64_t tag,
-                    enum mb_outcome outcome)
+static void put_ack(struct amqp_writer *writer, unsigned channel, uint64_t tag,
+                    enum mb_outcome outcome, unsigned multiple)
 {
     bool accepted = outcome == MB_ACCEPTED;
     unsigned char *frame =
@@ -87,8 +87,20 @@ void amqp_frame_ack(struct amqp_writer *writer, unsigned channel, uint64_t tag,
 
     amqp_put_u64(writer, tag);
     /* multiple, and for a nack requeue in the second bit */
-    amqp_put_u8(writer, outcome == MB_RELEASED ? 3 : 1);
+    amqp_put_u8(writer, multiple | (outcome == MB_RELEASED ? 2u : 0u));
     amqp_frame_end(writer, frame);
+}
+
+void amqp_frame_ack(struct amqp_writer *writer, unsigned channel, uint64_t tag,
+                    enum mb_outcome outcome)
+{
+    put_ack(writer, channel, tag, outcome, 1);
+}
+
+void amqp_frame_ack_one(struct amqp_writer *writer, unsigned channel, uint64_t tag,
+                        enum mb_outcome outcome)
+{
+    put_ack(writer, channel, tag, outcome, 0);
 }
 
 void amqp_frame_requeue(struct amqp_writer *writer, unsigned channel, uint64_t tag)

@@ -22,7 +22,7 @@ static uint64_t source_traits(const void *endpoint, const void *options)
     (void)endpoint;
     if (amqp_stream_start(source, &place))
         return MB_SOURCE_ACKS_IN_ORDER | MB_SOURCE_EXCLUSIVE | MB_SOURCE_SEEKS | MB_SOURCE_COMMITS;
-    return MB_SOURCE_ACKS_IN_ORDER | MB_SOURCE_EXCLUSIVE |
+    return (source->ack_singly ? 0u : MB_SOURCE_ACKS_IN_ORDER) | MB_SOURCE_EXCLUSIVE |
            (source->exchange == NULL ? MB_SOURCE_CONSUMES : 0u);
 }
 
@@ -229,7 +229,8 @@ static enum mb_status source_poll(struct mb_source *source, struct mb_batch *bat
     return MB_OK;
 }
 
-/* Writes one frame a run of equal outcomes; acknowledgements cover all before them. */
+/* Writes one frame a run of equal outcomes; acknowledgements cover all before them, unless they are
+ * to be single. */
 static enum mb_status source_ack(struct mb_source *source, const struct mb_ack *acks, size_t count,
                                  struct mb_error *err)
 {
@@ -252,6 +253,11 @@ static enum mb_status source_ack(struct mb_source *source, const struct mb_ack *
         /* Without basic.nack the end of the channel gives it back. */
         if (acks[i].outcome != MB_ACCEPTED && source->store == NULL && !client->has_nack)
             continue;
+        if (source->options->ack_singly && source->store == NULL) {
+            amqp_frame_ack_one(&writer, acks[i].scope + 1, acks[i].token,
+                               (enum mb_outcome)acks[i].outcome);
+            continue;
+        }
         if (i + 1 < count && acks[i + 1].scope == acks[i].scope &&
             acks[i + 1].epoch == acks[i].epoch && acks[i + 1].outcome == acks[i].outcome)
             continue;

@@ -60,7 +60,6 @@ struct redis_source_options {
     const char *consumer;
     int64_t count;
     int64_t claim_idle_ms;
-    int64_t delivery_limit;
     struct mb_position start;
     const char *start_id;
     const char *body_field;

@@ -109,14 +109,6 @@ static const struct mb_option source_rows[] = {
      ROW(redis_source_options, claim_idle_ms),
      .doc = "Entries that another consumer of the group has left for so long are taken over. 0s: "
             "never."},
-    {.name = "delivery_limit",
-     .type = MB_OPTION_INTEGER,
-     .default_text = "0",
-     .min = 0,
-     .max = 1000000,
-     ROW(redis_source_options, delivery_limit),
-     .doc = "An entry that was handed out so often without being acknowledged is rejected. A "
-            "bridge that is killed counts, too. 0: no limit."},
     {.name = "start",
      .type = MB_OPTION_START,
      .default_text = "earliest",

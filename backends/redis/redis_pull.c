@@ -247,17 +247,6 @@ static enum mb_status fill_message(struct mb_source *source, struct redis_cursor
     return redis_entry_decode(source->fields, count / 2, source->body_field, arena, message);
 }
 
-static void reject_if_tried_too_often(const struct mb_source *source, struct mb_message *message)
-{
-    int64_t limit = source->options->delivery_limit;
-
-    if (limit == 0 || message->delivery_count < limit)
-        return;
-    message->reject_reason = "delivery-limit";
-    message->reject_text = "the entry was delivered as often as delivery_limit allows, and never "
-                           "acknowledged";
-}
-
 static void register_flight(struct mb_source *source, struct redis_scope *scope,
                             struct mb_message *message)
 {
@@ -293,7 +282,6 @@ static enum step hand_out(struct mb_source *source, struct redis_link *link,
     message->timestamp_ms = (int64_t)(position.hi & INT64_MAX);
     message->redelivered = is_old;
     message->delivery_count = is_old ? delivered_before(source, position) : 0;
-    reject_if_tried_too_often(source, message);
     register_flight(source, scope, message);
     batch->count++;
     batch->bytes += size;

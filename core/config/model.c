@@ -108,6 +108,7 @@ void mb_loader_take_route(struct mb_loader *loader, const struct mb_settings *se
     route->retry_initial_ms = values->retry_initial_ms;
     route->retry_max_ms = values->retry_max_ms;
     route->retry_attempts = (unsigned)values->retry_attempts;
+    route->poison_deliveries = (uint32_t)values->poison_deliveries;
     route->on_reject = (enum mb_on_reject)values->on_reject;
     if (mb_settings_text(settings, "on_reject") == NULL)
         route->on_reject = route->dead_letter != NULL ? MB_REJECT_DEAD_LETTER : MB_REJECT_STOP;
@@ -187,6 +188,8 @@ static void route_release(struct mb_config_route *route)
     mb_isolated_release(route);
     for (size_t i = 0; i < route->from_count; i++)
         stream_release(&route->from[i]);
+    for (size_t i = 0; i < route->origins_count; i++)
+        stream_release(&route->origins[i]);
     for (size_t i = 0; i < route->to_count; i++)
         stream_release(&route->to[i]);
     if (route->dead_letter != NULL)
@@ -196,12 +199,23 @@ static void route_release(struct mb_config_route *route)
         mb_settings_release(&route->steps[i].settings);
     }
     free(route->from);
+    free(route->origins);
     free(route->to);
     free(route->dead_letter);
     free(route->steps);
     free(route->name);
     free(route->group);
     free(route->key_from);
+}
+
+void mb_config_keep_route(struct mb_config *config, size_t index)
+{
+    for (size_t i = 0; i < config->routes_count; i++) {
+        if (i != index)
+            route_release(&config->routes[i]);
+    }
+    config->routes[0] = config->routes[index];
+    config->routes_count = 1;
 }
 
 void mb_config_destroy(struct mb_config *config)
@@ -297,5 +311,6 @@ bool mb_config_route_equal(const struct mb_config_route *a, const struct mb_conf
            a->rate_messages == b->rate_messages && a->rate_bytes == b->rate_bytes &&
            a->lanes == b->lanes && a->window_messages == b->window_messages &&
            a->window_bytes == b->window_bytes && a->retry_initial_ms == b->retry_initial_ms &&
-           a->retry_max_ms == b->retry_max_ms && a->retry_attempts == b->retry_attempts;
+           a->retry_max_ms == b->retry_max_ms && a->retry_attempts == b->retry_attempts &&
+           a->poison_deliveries == b->poison_deliveries;
 }

@@ -11,6 +11,7 @@
 #include <mbridge/backend.h>
 
 struct mb_registry; /* core/runtime/registry.h */
+struct mb_replay;   /* core/router/replay.h */
 
 enum mb_order { MB_ORDER_KEY = 0, MB_ORDER_NONE = 1 };
 enum mb_delivery { MB_AT_LEAST_ONCE = 0, MB_EFFECTIVELY_ONCE = 1 };
@@ -58,6 +59,11 @@ struct mb_config_route {
     unsigned line;
     struct mb_config_stream *from;
     size_t from_count;
+    /* Of a replay, which reads the route's dead letters (core/router/replay.h): what the route
+     * reads else. Not NULL then; replay is borrowed. */
+    struct mb_config_stream *origins;
+    size_t origins_count;
+    struct mb_replay *replay;
     struct mb_config_stream *to;
     size_t to_count;
     struct mb_config_stream *dead_letter; /* NULL: none */
@@ -78,8 +84,9 @@ struct mb_config_route {
     int64_t window_bytes;
     int64_t retry_initial_ms;
     int64_t retry_max_ms;
-    unsigned retry_attempts; /* 0: without limit */
-    char *group;             /* the default group of its sources */
+    unsigned retry_attempts;    /* 0: without limit */
+    uint32_t poison_deliveries; /* handed out so often before: rejected; 0: never */
+    char *group;                /* the default group of its sources */
     bool isolate_sinks;
     /* With isolate_sinks: what is run in the route's place, one for each sink, of the same name and
      * with a group of its own. All else that they point to belongs to the route. NULL: itself. */
@@ -132,6 +139,9 @@ enum mb_status mb_config_from_urls(const char *from, const char *to, struct mb_r
                                    struct mb_diagnostics *diagnostics);
 
 void mb_config_destroy(struct mb_config *config); /* NULL allowed */
+
+/* Leaves the route of that index alone in the model. */
+void mb_config_keep_route(struct mb_config *config, size_t index);
 
 /* Whether a running route may stay as it is under the other model: itself and every endpoint it
  * names have the same settings. */

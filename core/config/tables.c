@@ -199,6 +199,17 @@ static const struct mb_option route_rows[] = {
      .max = 1000000,
      .doc = "After so many refusals by its destination a message goes the way of on_reject. 0: "
             "never, the route waits."},
+    {.name = "poison.deliveries",
+     .type = MB_OPTION_INTEGER,
+     .offset = offsetof(struct mb_route_values, poison_deliveries),
+     .default_text = "0",
+     .min = 0,
+     .max = 1000000,
+     .doc =
+         "A message that its source handed out so often before, and nobody acknowledged, goes the "
+         "way of on_reject with the reason poison. The count is the broker's, where it has one "
+         "(docs/dead-letters.md). A bridge that is killed, and a connection that breaks, count "
+         "too: leave room for them. 0: never."},
     {.name = "on_reject",
      .type = MB_OPTION_ENUM,
      .offset = offsetof(struct mb_route_values, on_reject),

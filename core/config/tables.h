@@ -54,6 +54,7 @@ struct mb_route_values {
     int64_t retry_initial_ms;
     int64_t retry_max_ms;
     int64_t retry_attempts;
+    int64_t poison_deliveries;
 };
 
 extern const struct mb_option_table mb_bridge_table;

@@ -2,6 +2,7 @@
 #include "core/router/drain.h"
 
 #include "core/router/destination.h"
+#include "core/router/replay.h"
 #include "kit/text.h"
 
 #include <stdlib.h>
@@ -137,6 +138,12 @@ static void count_remaining(struct mb_drain *drain)
                  drain->depth_messages >= 0 || drain->ends_count > 0);
 }
 
+/* What a replay leaves there on purpose. */
+static int64_t left_lying(const struct mb_lane *lane)
+{
+    return lane->route->replay != NULL ? (int64_t)lane->route->replay->left : 0;
+}
+
 static void ask_done(struct mb_job *job)
 {
     struct mb_drain *drain = (struct mb_drain *)((char *)job - offsetof(struct mb_drain, job));
@@ -152,7 +159,7 @@ static void ask_done(struct mb_job *job)
         else
             mb_port_note(&drain->lane->source, false, &drain->error);
     } else if (drain->status == MB_UNSUPPORTED ||
-               (drain->status == MB_OK && drain->depth_messages <= 0)) {
+               (drain->status == MB_OK && drain->depth_messages <= left_lying(drain->lane))) {
         drain->empty = true;
     }
 }
@@ -237,6 +244,8 @@ bool mb_drain_is_done(struct mb_drain *drain, int64_t now_ms)
     if (now_ms - drain->quiet_since_ms < quiet_ms || drain->asking != QUESTION_NONE)
         return false;
     if (drain->answered && drain->empty)
+        return true;
+    if (lane->route->replay != NULL && lane->route->replay->met_end)
         return true;
     if (now_ms >= drain->ask_at_ms) {
         drain->ask_at_ms = now_ms + 500;

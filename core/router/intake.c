@@ -4,6 +4,7 @@
 #include "core/router/discover.h"
 #include "core/router/expiry.h"
 #include "core/router/lane.h"
+#include "core/router/replay.h"
 
 #define PAUSE_AFTER_MS 500
 
@@ -60,10 +61,9 @@ static enum mb_status names_render(struct mb_lane *lane, uint64_t sequence)
 
             if ((outlet->port.params.names_templated & UINT64_C(1) << slot) == 0)
                 continue;
-            status =
-                mb_template_render(outlet->templates[slot], entry->message, entry->scope->matches,
-                                   &lane->window.arena.arena,
-                                   &entry->names[outlet->names_index * MB_NAMES_MAX + slot], &err);
+            status = mb_template_render(
+                outlet->templates[slot], entry->message, entry->matches, &lane->window.arena.arena,
+                &entry->names[outlet->names_index * MB_NAMES_MAX + slot], &err);
             if (status == MB_NO_MEMORY)
                 return status;
             if (status != MB_OK) {
@@ -88,8 +88,8 @@ static enum mb_status step_apply(struct mb_lane *lane, const struct mb_lane_step
 
         if (step->templates[slot] == NULL)
             continue;
-        status = mb_template_render(step->templates[slot], entry->message, entry->scope->matches,
-                                    arena, &names[slot], &err);
+        status = mb_template_render(step->templates[slot], entry->message, entry->matches, arena,
+                                    &names[slot], &err);
         if (status == MB_NO_MEMORY)
             return status;
         if (status != MB_OK) {
@@ -129,6 +129,28 @@ static bool is_stored(const struct mb_entry *entry)
     return position->hi < stored->hi || (position->hi == stored->hi && position->lo <= stored->lo);
 }
 
+/* What its source says is not to be delivered, and what was tried too often. */
+static bool reject_at_once(struct mb_lane *lane, uint64_t sequence, uint64_t sinks)
+{
+    const struct mb_message *message = mb_window_at(&lane->window, sequence)->message;
+    const uint32_t most = lane->route->poison_deliveries;
+    const char *why = message->reject_text;
+    char text[128];
+
+    if (message->reject_reason != NULL) {
+        mb_lane_reject(lane, sequence, sinks, message->reject_reason,
+                       why != NULL ? why : "the source cannot deliver this message");
+        return true;
+    }
+    if (most == 0 || message->delivery_count < most)
+        return false;
+    snprintf(text, sizeof text,
+             "the source handed the message out %u times before, and nobody acknowledged it",
+             (unsigned)message->delivery_count);
+    mb_lane_reject(lane, sequence, sinks, "poison", text);
+    return true;
+}
+
 static enum mb_status entry_prepare(struct mb_lane *lane, uint64_t sequence)
 {
     struct mb_entry *entry = mb_window_at(&lane->window, sequence);
@@ -143,13 +165,8 @@ static enum mb_status entry_prepare(struct mb_lane *lane, uint64_t sequence)
         return MB_OK;
     }
     entry->want = sinks;
-    if (entry->message->reject_reason != NULL) {
-        const char *text = entry->message->reject_text;
-
-        mb_lane_reject(lane, sequence, sinks, entry->message->reject_reason,
-                       text != NULL ? text : "the source cannot deliver this message");
+    if (reject_at_once(lane, sequence, sinks))
         return MB_OK;
-    }
     if ((entry->message->present & MB_MAY_EXPIRE) != 0) {
         int64_t wall_ms = mb_clock_wall_ms();
 
@@ -160,6 +177,9 @@ static enum mb_status entry_prepare(struct mb_lane *lane, uint64_t sequence)
             return MB_OK;
         }
     }
+    status = mb_replay_entry(lane, entry);
+    if (status != MB_OK || entry->released || entry->want == 0)
+        return status;
     if (lane->steps_count > 0)
         status = steps_apply(lane, entry, &verdict, &reason, &step);
     if (status != MB_OK)
@@ -174,8 +194,8 @@ static enum mb_status entry_prepare(struct mb_lane *lane, uint64_t sequence)
         mb_lane_reject(lane, sequence, sinks, reason, text);
     } else {
         if (lane->key.from != MB_KEY_AS_IT_IS)
-            status = mb_key_apply(&lane->key, entry->message, entry->scope->matches,
-                                  &lane->window.arena.arena);
+            status =
+                mb_key_apply(&lane->key, entry->message, entry->matches, &lane->window.arena.arena);
         if (lane->templated_count > 0 && status == MB_OK)
             status = names_render(lane, sequence);
         if (lane->has_paths && status == MB_OK)
@@ -319,7 +339,7 @@ bool mb_lane_intake(struct mb_lane *lane, int64_t now_ms)
         mb_rate_take(lane->rate, now_ms, head, batch.bytes);
     batch_adapt(lane, batch.count, batch.count_max);
     mb_window_give_messages(&lane->window, messages + head, count - head);
-    if (head > 0)
+    if (head > 0 && mb_replay_moves(lane, head))
         lane->taken_ms = now_ms;
     if (status != MB_OK && status != MB_AGAIN) {
         mb_lane_source_failed(lane, now_ms);

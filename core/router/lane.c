@@ -3,6 +3,7 @@
 
 #include "core/router/discover.h"
 #include "core/router/drain.h"
+#include "core/router/replay.h"
 
 #include <poll.h>
 #include <stdlib.h>
@@ -200,7 +201,10 @@ enum mb_status mb_lane_create(const struct mb_lane_env *env, const struct mb_con
     mb_rate_init(&lane->own_rate, route->rate_messages, route->rate_bytes);
     if (mb_rate_is_limited(&lane->own_rate))
         lane->rate = &lane->own_rate;
-    status = mb_window_init(&lane->window, route->window_messages, (uint64_t)route->window_bytes);
+    status = mb_window_init(&lane->window,
+                            route->replay != NULL ? route->replay->window_messages
+                                                  : route->window_messages,
+                            (uint64_t)route->window_bytes);
     if (status == MB_OK)
         status = outlets_init(lane, err);
     if (status == MB_OK)
@@ -404,7 +408,7 @@ bool mb_lane_step(struct mb_lane *lane, int64_t now_ms)
     counters_step(lane);
     if (lane->phase == MB_LANE_STOPPING) {
         step_stopping(lane, now_ms);
-    } else if (limit_is_reached(lane) ||
+    } else if (limit_is_reached(lane) || mb_replay_is_over(lane) ||
                (lane->drain != NULL && mb_drain_is_done(lane->drain, now_ms))) {
         mb_lane_stop(lane, now_ms + lane->stop_timeout_ms);
     } else if (lane->failed) {

@@ -4,6 +4,7 @@
 #include "core/router/destination.h"
 #include "core/router/expiry.h"
 #include "core/router/lane.h"
+#include "core/router/replay.h"
 #include "kit/provenance.h"
 
 #include <stdlib.h>
@@ -75,6 +76,8 @@ static uint8_t provenance_of(const struct mb_config_route *route, const struct m
     const uint8_t trail = MB_PROVENANCE_ID | MB_PROVENANCE_PATH;
     bool same = strcmp(source->name, sink->name) == 0;
 
+    for (size_t i = 0; i < route->origins_count; i++)
+        same = (i == 0 || same) && route->origins[i].endpoint->backend == sink;
     switch (route->provenance) {
     case MB_PROVENANCE_NEVER:
         return 0;
@@ -137,7 +140,7 @@ static enum mb_status letter_names(struct mb_lane *lane, struct mb_entry *entry,
 
         if (outlet->templates[slot] == NULL)
             continue;
-        status = mb_template_render(outlet->templates[slot], entry->message, entry->scope->matches,
+        status = mb_template_render(outlet->templates[slot], entry->message, entry->matches,
                                     &lane->window.arena.arena, &entry->dead->names[slot], err);
         if (status != MB_OK)
             return status;
@@ -150,10 +153,18 @@ static enum mb_status letter_create(struct mb_lane *lane, uint64_t sequence, con
 {
     struct mb_entry *entry = mb_window_at(&lane->window, sequence);
     struct mb_outlet *outlet = lane->dead_letter;
+    const struct mb_message *original = entry->original != NULL ? entry->original : entry->message;
+    struct mb_dead_cause cause = {.route = lane->route->name,
+                                  .reason = reason,
+                                  .text = text,
+                                  .wall_ms = mb_clock_wall_ms(),
+                                  .again = mb_replayed_info(lane->route, original)};
     enum mb_status status;
 
-    status = mb_dead_letter_create(&lane->window.arena.arena, entry->message, lane->route->name,
-                                   reason, text, mb_clock_wall_ms(), &entry->dead);
+    /* Whatever the clock does: a replay does not meet again what it gave back. */
+    if (lane->route->replay != NULL && cause.wall_ms < lane->route->replay->began_ms)
+        cause.wall_ms = lane->route->replay->began_ms;
+    status = mb_dead_letter_create(&lane->window.arena.arena, original, &cause, &entry->dead);
     mb_lane_arena_mark(&lane->window.arena, lane->window.head - 1);
     if (status != MB_OK)
         return mb_error_set(err, status, MB_CAUSE_NONE, "memory", "out of memory");

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The path of a message: where it may not go, because it was there, and where it is now. */
 #include "core/router/lane.h"
+#include "core/router/replay.h"
 #include "kit/provenance.h"
 
 static bool path_holds(const struct mb_message *message, uint64_t hash)
@@ -34,14 +35,21 @@ static uint64_t exchange_hash(struct mb_lane *lane, const struct mb_message *mes
 static bool path_append(struct mb_lane *lane, struct mb_message *message,
                         const struct mb_scope *scope)
 {
+    uint64_t here = scope->path_hash;
+
+    if (mb_replayed_info(lane->route, message) != NULL) {
+        here = mb_path_hash(message->origin->identity, message->origin->stream);
+        if (path_holds(message, here))
+            return true; /* it had come as far as this when it became a dead letter */
+    }
     if (message->path_count == MB_PATH_HOPS_MAX)
         return false;
-    message->path[message->path_count++] = scope->path_hash;
+    message->path[message->path_count++] = here;
     if ((message->present & MB_HAS_EXCHANGE) != 0 && message->exchange.size > 0 &&
         message->path_count < MB_PATH_HOPS_MAX) {
         uint64_t hash = exchange_hash(lane, message);
 
-        if (hash != scope->path_hash)
+        if (hash != here)
             message->path[message->path_count++] = hash;
     }
     return true;

@@ -121,6 +121,7 @@ enum mb_status mb_window_push(struct mb_window *window, struct mb_message *messa
     memset(entry, 0, sizeof *entry);
     entry->message = message;
     entry->scope = scope;
+    entry->matches = scope->matches;
     entry->next_in_scope = MB_SEQUENCE_NONE;
     entry->bytes = message->size_bytes;
     if (scope->head == MB_SEQUENCE_NONE)

@@ -66,6 +66,8 @@ struct mb_dead_letter; /* core/router/dead_letter.h */
 struct mb_entry {
     struct mb_message *message;
     struct mb_scope *scope;
+    const struct mb_matches *matches;  /* of its stream's name; NULL: nobody asks */
+    const struct mb_message *original; /* as it was before the route's steps; NULL: as it is */
     struct mb_slice *names; /* rendered names: outlets_count × MB_NAMES_MAX; NULL: all are fixed */
     uint64_t want;
     uint64_t sent;

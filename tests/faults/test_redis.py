@@ -284,8 +284,8 @@ def test_group_deleted_while_it_is_read(redis, fresh, tmp_path, ending):
           detail=bridge.run.tail)
 
 
-def test_delivery_limit(redis, fresh, tmp_path, ending):
-    bridge = _relay(redis, fresh, tmp_path, ending, source={"delivery_limit": 3}, start=False,
+def test_poison_is_rejected(redis, fresh, tmp_path, ending):
+    bridge = _relay(redis, fresh, tmp_path, ending, start=False, poison={"deliveries": 3},
                     dead_letter={"endpoint": "b", "stream": "dead.limit"})
     redis.call("XADD", bridge.source, "*", "body", "poison")
     redis.call("XGROUP", "CREATE", bridge.source, bridge.group, "0")
