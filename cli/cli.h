@@ -16,6 +16,7 @@ int cli_run(int argc, char **argv);
 int cli_check(int argc, char **argv);
 int cli_copy(int argc, char **argv);
 int cli_backends(int argc, char **argv);
+int cli_dlq(int argc, char **argv);
 
 /* Prints a usage error, with where help is, and returns CLI_USAGE. */
 MB_PRINTF(2, 3) int cli_usage(const char *command, const char *format, ...);

@@ -1,0 +1,246 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Dead letters that one can work with: seen without being taken, and sent again as they came."""
+
+import json
+import subprocess
+
+import pytest
+
+from pairs.test_round_trip import UNPASSABLE, compare, described, limits_of
+from support import corpus
+from support.bridge import Bridge, Run, program
+from support.clients import declare_queue, publish, queue_depth, take
+from support.config import config, rabbit_endpoint
+from support.sides import KafkaSide
+from support.wait import until
+
+NAMES = ("kafka", "rabbitmq", "artemis", "redis")
+EVERYDAY = [("kafka", "kafka"), ("kafka", "rabbitmq"), ("rabbitmq", "artemis"),
+            ("artemis", "redis"), ("rabbitmq", "rabbitmq")]
+OTHERS = [(near, dead) for near in NAMES for dead in NAMES if (near, dead) not in EVERYDAY]
+REFUSING = [{"step": "require-header", "header": "never-there"}]
+SAMPLE = 120
+
+
+def pairs(listed, *marks):
+    return [pytest.param(*pair, id="-".join(pair), marks=marks) for pair in listed]
+
+
+@pytest.fixture
+def side_of(brokers):
+    def find(name):
+        if name == "kafka":
+            return KafkaSide(brokers.kafka(), 1, **{"max.message.bytes": "4000000"})
+        return brokers.side(name)
+    return find
+
+
+class Dlq:
+    """A route whose messages are all refused, until it is mended."""
+
+    def __init__(self, near, dead, fresh, workdir, **route):
+        self.near, self.dead, self._workdir, self._route = near, dead, workdir, route
+        self._name = fresh("bridge")
+        self.there, self.back = near.make(fresh("there")), near.make(fresh("back"))
+        self.buried = dead.make(fresh("dead"))
+        self.route = {"name": "orders", "from": {"endpoint": "a", **near.source(self.there)},
+                      "to": {"endpoint": "a", **near.mirror(self.back)},
+                      "dead_letter": {"endpoint": "d", **dead.sink(self.buried)}, **route}
+        self.path = workdir / "mended.conf"
+        self.path.write_text(self.text())
+
+    def text(self, **more):
+        return config(self._name, {"a": self.near.endpoint, "d": self.dead.endpoint},
+                      [{**self.route, **more}], drain_idle="1s")
+
+    def bury(self, messages, ending):
+        self.near.put(self.there, messages)
+        bridge = ending(Bridge(self._workdir, self.text(steps=REFUSING), "refusing"))
+        assert bridge.start("--drain").wait(60) == 0, bridge.run.tail()
+        assert bridge.run.last_counters().total("dead_lettered") == len(messages)
+
+    def run(self, *arguments, code=0, path=None):
+        done = subprocess.run([program(), "dlq", *map(str, arguments), str(path or self.path)],
+                              capture_output=True, text=True, timeout=90)
+        assert done.returncode == code, f"exit {done.returncode}\n{done.stdout}\n{done.stderr}"
+        return done
+
+    def list(self, *arguments):
+        return [json.loads(line) for line in
+                self.run("list", "--json", *arguments).stdout.splitlines()]
+
+    def replay(self, *arguments, code=0):
+        done = self.run("replay", "--json", *arguments, code=code)
+        return json.loads(done.stdout.splitlines()[-1])
+
+
+def _is_made_durable(path, expected, found):
+    """A queue of dead letters keeps its messages over a restart, and a message that says nothing of
+    it cannot be told from one that asks for it."""
+    return path in ("properties.delivery_mode", "header.durable") and expected is None
+
+
+def _is_promoted(path, expected, found):
+    """A header of that name says it too: docs/dead-letters.md."""
+    section, _, name = path.partition(".")
+    return section == "properties" and expected is None and \
+        name.replace("_", "-") in corpus.PROMOTED
+
+
+def judged(platform, expected, found):
+    rules = {**UNPASSABLE.get(platform, {}), "durable": (_is_made_durable, ""),
+             "promoted": (_is_promoted, "")}
+    wrong = {path: [case for case in cases if not any(
+        explains(path, *case[1:]) for explains, _ in rules.values())]
+        for path, cases in compare(platform, expected, found).items()}
+    wrong = {path: cases for path, cases in wrong.items() if cases}
+    assert not wrong, described(wrong)
+
+
+@pytest.mark.parametrize("near, dead", pairs(EVERYDAY) + pairs(OTHERS, pytest.mark.long))
+def test_what_is_replayed_is_what_came(near, dead, side_of, fresh, tmp_path, dice, ending, counts):
+    """Listed twice without being taken, then sent again: the same message, field by field, as the
+    platform's own client sees it."""
+    near, dead = side_of(near), side_of(dead)
+    dlq = Dlq(near, dead, fresh, tmp_path)
+    whole = corpus.corpus(near.platform, 600, dice, large=False, **limits_of(near))
+    messages = dice.sample(whole, SAMPLE)
+    control = near.make(fresh("control"))
+    near.put(control, messages)
+    dlq.bury(messages, ending)
+    for _ in range(2):
+        listed = dlq.list()
+        assert [letter["number"] for letter in listed] == list(range(1, SAMPLE + 1))
+        assert {(letter["route"], letter["reason"]) for letter in listed} == \
+            {("orders", "header-missing")}
+        assert {letter["origin"]["endpoint"] for letter in listed} == {"a"}
+    assert dlq.list("--reason", "other") == []
+    assert len(dlq.list("--limit", 7)) == 7
+    assert dlq.replay() == {"replayed": SAMPLE, "rejected_again": 0, "passed_over": 0,
+                            "expired": 0}
+    expected, found = (near.take(place, SAMPLE, 30) for place in (control, dlq.back))
+    counts(A=near.name, dead=dead.name, messages=SAMPLE, replayed=len(found))
+    judged(near.platform, expected, found)
+    assert dlq.replay()["replayed"] == 0
+
+
+class Queues:
+    """A route from a queue to one whose name the message says; dead letters anywhere."""
+
+    def __init__(self, rabbit, dead, fresh, workdir, **more):
+        self.rabbit, self.dead = rabbit, dead
+        self.source, self.sink = fresh("source"), fresh("sink")
+        self.buried = dead.make(fresh("dead"))
+        declare_queue(rabbit.uri, self.source)
+        self.name, self._workdir = fresh("bridge"), workdir
+        self.path = workdir / "queues.conf"
+        self.path.write_text(config(
+            self.name, {"a": rabbit_endpoint(rabbit), "d": dead.endpoint},
+            [{"name": "orders", "from": {"endpoint": "a", "queue": self.source},
+              "to": {"endpoint": "a", "queue": "${header.to}", "create": False},
+              "dead_letter": {"endpoint": "d", **dead.sink(self.buried)}, **more}],
+            drain_idle="1s"))
+
+    def bury(self, number, to=None):
+        import pika
+        publish(self.rabbit.uri, "", self.source, [
+            (b"%d" % index, pika.BasicProperties(headers={"to": to or self.sink}))
+            for index in range(number)])
+        run = Run([program(), "run", "--drain", str(self.path)])
+        assert run.wait(90) == 0, run.tail()
+        return run.last_counters()
+
+    def bodies(self, number, queue=None):
+        return [int(body) for _, _, body in take(self.rabbit.uri, queue or self.sink, number)]
+
+    run, list, replay = Dlq.run, Dlq.list, Dlq.replay
+
+
+EACH = [pytest.param(name, id=name) for name in NAMES]
+
+
+@pytest.mark.parametrize("name", EACH)
+def test_filters_limits_and_what_is_refused_again(name, side_of, rabbit, fresh, tmp_path, counts):
+    """What is not wanted stays. What is refused again comes back with a count, and the run ends."""
+    dlq = Queues(rabbit, side_of(name), fresh, tmp_path)
+    other = fresh("other")
+    dlq.bury(10)
+    dlq.bury(5, to=other)
+    assert len(dlq.list("--reason", "unroutable")) == 15
+    assert len(dlq.list("--stream", "nowhere")) == 0
+    result = dlq.replay("--limit", 4, code=1)
+    assert result["replayed"] == 0 and result["rejected_again"] == 4
+    again = [letter for letter in dlq.list() if letter["count"] > 1]
+    assert [letter["count"] for letter in again] == [2] * 4
+    assert {letter["origin"]["stream"] for letter in again} == {dlq.source}
+    declare_queue(rabbit.uri, dlq.sink)
+    assert dlq.replay("--reason", "none")["replayed"] == 0
+    result = dlq.replay(code=1)
+    assert result["replayed"] == 10 and result["rejected_again"] == 5
+    counts(dead=name, **result)
+    assert sorted(dlq.bodies(10)) == list(range(10))
+    assert queue_depth(rabbit.uri, dlq.sink) == 0
+    declare_queue(rabbit.uri, other)
+    assert dlq.replay("--stream", dlq.source)["replayed"] >= 5
+    assert sorted(dlq.bodies(5, other)) == list(range(5))
+
+
+def test_order_of_what_is_left_in_a_queue(side_of, rabbit, fresh, tmp_path):
+    dlq = Queues(rabbit, side_of("rabbitmq"), fresh, tmp_path)
+    dlq.bury(3)
+    declare_queue(rabbit.uri, dlq.sink)
+    dlq.bury(3, to=fresh("other"))
+    wanted = [letter["number"] for letter in dlq.list()]
+    assert wanted == [1, 2, 3, 4, 5, 6]
+    assert dlq.replay("--limit", 2) == {"replayed": 2, "rejected_again": 0, "passed_over": 4,
+                                        "expired": 0}
+    assert dlq.bodies(2) == [0, 1]
+    left = [json.loads(dlq.run("show", "--json", number).stdout)["message"]
+            for number in range(1, 5)]
+    assert [message["body"] for message in left] == ["2", "0", "1", "2"]
+    assert left[0]["properties"]["routing_key"] == dlq.source
+
+
+@pytest.mark.parametrize("name", [pytest.param("rabbitmq", id="rabbitmq"),
+                                  *[pytest.param(name, id=name, marks=pytest.mark.long)
+                                    for name in ("kafka", "artemis", "redis")]])
+def test_a_killed_replay_goes_on(name, side_of, rabbit, fresh, tmp_path, dice, counts):
+    """kill -9 in the middle, three times: nothing is lost, and what comes twice was under way."""
+    number, window = 6000, 100
+    dlq = Queues(rabbit, side_of(name), fresh, tmp_path, window={"messages": window},
+                 rate={"messages": 1500})
+    assert dlq.bury(number)["routes"]["orders"]["dead_lettered"] == number
+    declare_queue(rabbit.uri, dlq.sink)
+    for _ in range(3):
+        before = queue_depth(rabbit.uri, dlq.sink)
+        run = Run([program(), "dlq", "replay", str(dlq.path)])
+        until(lambda: queue_depth(rabbit.uri, dlq.sink) > before + dice.randrange(50, 400), 40,
+              "some are replayed", detail=run.tail)
+        run.kill()
+    dlq.replay()
+    there = queue_depth(rabbit.uri, dlq.sink)
+    bodies = dlq.bodies(there)
+    counts(dead=name, messages=number, arrived=there, twice=there - number)
+    assert set(bodies) == set(range(number))
+    assert there - number <= 3 * window
+
+
+def test_errors_are_clear(rabbit, side_of, fresh, tmp_path):
+    dlq = Queues(rabbit, side_of("rabbitmq"), fresh, tmp_path)
+    plain = dlq.path.read_text()
+
+    def said(text, *arguments):
+        dlq.path.write_text(text)
+        return dlq.run(*arguments, code=2).stderr
+
+    assert 'no route "order" (did you mean "orders"?)' in said(plain, "list", "--route", "order")
+    assert "no route has a dead_letter" in said(config(
+        dlq.name, {"a": rabbit_endpoint(rabbit)},
+        [{"name": "orders", "from": {"endpoint": "a", "queue": "x"},
+          "to": {"endpoint": "a", "queue": "y"}}]), "list")
+    changing = plain.replace(f'queue = "{dlq.buried["queue"]}"', 'queue = "dead.${stream}"')
+    assert "changes from message to message" in said(changing, "list")
+    exchange = plain.replace(f'queue = "{dlq.buried["queue"]}"', 'exchange = "dead"')
+    assert "only a queue can be read back" in said(exchange, "replay")
+    assert "--since takes a time" in said(plain, "list", "--since", "yesterday")
+    assert "dlq takes list, show or replay" in dlq.run("lost", code=2).stderr
