@@ -345,6 +345,17 @@ static enum mb_status expect_ok(struct redis_client *client, int64_t deadline_ms
     return status;
 }
 
+/* A server's answer may repeat what it was sent. */
+static void hide(char *text, const char *secret)
+{
+    size_t size = strlen(secret);
+
+    while (size > 0 && (text = strstr(text, secret)) != NULL) {
+        memset(text, '*', size);
+        text += size;
+    }
+}
+
 static enum mb_status authenticate(struct redis_client *client, const struct redis_address *address,
                                    int64_t deadline_ms, struct mb_error *err)
 {
@@ -356,10 +367,13 @@ static enum mb_status authenticate(struct redis_client *client, const struct red
         return MB_OK;
     if (address->username[0] == '\0') {
         texts[1] = address->password;
-        return expect_ok(client, deadline_ms, texts, 2, "the log-in", err);
+        status = expect_ok(client, deadline_ms, texts, 2, "the log-in", err);
+    } else {
+        snprintf(what, sizeof what, "the log-in of user \"%s\"", address->username);
+        status = expect_ok(client, deadline_ms, texts, 3, what, err);
     }
-    snprintf(what, sizeof what, "the log-in of user \"%s\"", address->username);
-    status = expect_ok(client, deadline_ms, texts, 3, what, err);
+    if (status != MB_OK)
+        hide(err->text, address->password);
     return status;
 }
 

@@ -58,8 +58,14 @@ enum mb_status redis_refuse(const struct redis_client *client, struct mb_slice t
     enum mb_status status = refusal->status;
     const char *reason = refusal->reason;
     char words[300];
+    char *arguments;
 
     redis_text_of(words, sizeof words, text);
+    /* Of a command that a server does not know it repeats the first arguments: a password, or a
+     * message. */
+    arguments = strstr(words, ", with args beginning with");
+    if (arguments != NULL)
+        *arguments = '\0';
     /* Before Redis 6 these had no code of their own. */
     if (strstr(words, "invalid password") != NULL || strstr(words, "AUTH") != NULL) {
         status = MB_DENIED;
