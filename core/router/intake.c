@@ -267,6 +267,8 @@ static enum mb_status poll_batch(struct mb_lane *lane, struct mb_batch *batch)
     if (batch->count > batch->count_max)
         return mb_error_set(&lane->source.error, MB_DISCONNECTED, MB_CAUSE_CONNECTION, "contract",
                             "the backend filled more of a batch than there is");
+    /* The arena holds all of them already. */
+    lane->polled_end = lane->window.head + batch->count;
     while (done < batch->count && taken == MB_OK)
         taken = take(lane, batch->messages[done++], &cached);
     if (lane->window.head != lane->window.tail)

@@ -158,7 +158,8 @@ struct mb_lane {
     int64_t stop_deadline_ms;
     uint64_t limit_messages; /* 0: none */
     uint64_t taken_total;
-    uint64_t begun;   /* sequences below it were sent to an outlet */
+    uint64_t polled_end; /* the sequence behind the batch that is being taken */
+    uint64_t begun;      /* sequences below it were sent to an outlet */
     uint64_t settled; /* of those: delivered, or whatever else became of them; the rest is open */
     uint32_t batch_size; /* how many messages the source is asked for at once */
     uint64_t unresolved; /* valid when CLOSED */

@@ -159,13 +159,14 @@ static enum mb_status letter_create(struct mb_lane *lane, uint64_t sequence, con
                                   .text = text,
                                   .wall_ms = mb_clock_wall_ms(),
                                   .again = mb_replayed_info(lane->route, original)};
+    uint64_t end = lane->window.head > lane->polled_end ? lane->window.head : lane->polled_end;
     enum mb_status status;
 
     /* Whatever the clock does: a replay does not meet again what it gave back. */
     if (lane->route->replay != NULL && cause.wall_ms < lane->route->replay->began_ms)
         cause.wall_ms = lane->route->replay->began_ms;
     status = mb_dead_letter_create(&lane->window.arena.arena, original, &cause, &entry->dead);
-    mb_lane_arena_mark(&lane->window.arena, lane->window.head - 1);
+    mb_lane_arena_mark(&lane->window.arena, end - 1);
     if (status != MB_OK)
         return mb_error_set(err, status, MB_CAUSE_NONE, "memory", "out of memory");
     status = letter_names(lane, entry, err);
