@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "core/router/destination.h"
 
+#include "core/router/patterns.h"
+
 #include <stdlib.h>
 
 #define STREAMS_MAX       4096u
@@ -180,6 +182,7 @@ enum mb_status mb_source_describe(const struct mb_config_stream *source,
     struct mb_applied *endpoint = NULL;
     struct mb_applied *options = NULL;
     struct mb_describer *describer = NULL;
+    struct mb_strings names = {0};
     enum mb_status status;
 
     if (backend->describe == NULL || backend->stream == NULL)
@@ -193,12 +196,18 @@ enum mb_status mb_source_describe(const struct mb_config_stream *source,
     own.endpoint = mb_applied_struct(endpoint);
     own.options = mb_applied_struct(options);
     own.endpoint_name = source->endpoint->name;
+    /* A source that is not open yet, or not the one that is asked, has no names for its pattern. */
+    status = mb_patterns_resolve(source, &own, &names, err);
+    if (status != MB_OK)
+        goto out;
+    own.streams = names.count > 0 ? &names : NULL;
     status = backend->describe->open(&own, &describer, err);
     if (status == MB_OK)
         status = describe_all(backend, &own, group, describer, each, context, err);
 out:
     if (describer != NULL)
         backend->describe->close(describer);
+    mb_names_release(&names);
     mb_applied_destroy(options);
     mb_applied_destroy(endpoint);
     return status;

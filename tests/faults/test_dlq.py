@@ -9,14 +9,15 @@ import pytest
 from pairs.test_round_trip import UNPASSABLE, compare, described, limits_of
 from support import corpus
 from support.bridge import Bridge, Run, program
-from support.clients import declare_queue, publish, queue_depth, take
-from support.config import config, rabbit_endpoint
+from support.clients import (create_topic, declare_queue, produce, publish, queue_depth,
+                             rabbit_channel, take)
+from support.config import config, kafka_endpoint, rabbit_endpoint
 from support.sides import KafkaSide
 from support.wait import until
 
 NAMES = ("kafka", "rabbitmq", "artemis", "redis")
-EVERYDAY = [("kafka", "kafka"), ("kafka", "rabbitmq"), ("rabbitmq", "artemis"),
-            ("artemis", "redis"), ("rabbitmq", "rabbitmq")]
+EVERYDAY = [("rabbitmq", "kafka"), ("kafka", "rabbitmq"), ("redis", "artemis"),
+            ("artemis", "redis")]
 OTHERS = [(near, dead) for near in NAMES for dead in NAMES if (near, dead) not in EVERYDAY]
 REFUSING = [{"step": "require-header", "header": "never-there"}]
 SAMPLE = 120
@@ -244,3 +245,83 @@ def test_errors_are_clear(rabbit, side_of, fresh, tmp_path):
     assert "only a queue can be read back" in said(exchange, "replay")
     assert "--since takes a time" in said(plain, "list", "--since", "yesterday")
     assert "dlq takes list, show or replay" in dlq.run("lost", code=2).stderr
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("name", EACH)
+def test_looking_often_takes_nothing(name, side_of, rabbit, fresh, tmp_path):
+    """More often than a broker's limit of deliveries (10 in Artemis): all are there, in order."""
+    dlq = Queues(rabbit, side_of(name), fresh, tmp_path)
+    dlq.bury(20)
+    first = dlq.list()
+    for _ in range(15):
+        again = dlq.list()
+        assert [letter["at"] for letter in again] == [letter["at"] for letter in first]
+    declare_queue(rabbit.uri, dlq.sink)
+    assert dlq.replay()["replayed"] == 20
+    assert sorted(dlq.bodies(20)) == list(range(20))
+
+
+def test_the_names_are_those_of_the_origin(side_of, kafka3, rabbit, fresh, tmp_path):
+    """Groups of the pattern, stream, partition and key of where it came from, with two routes that
+    share one stream of dead letters."""
+    tag, dead = fresh("shop"), side_of("redis")
+    topics = [f"{tag}.eu", f"{tag}.us"]
+    buried = dead.make(fresh("dead"))
+    for topic in topics:
+        create_topic(kafka3.bootstrap, topic, 2)
+        produce(kafka3.bootstrap, topic, [
+            {"value": b"%d" % partition, "key": b"k", "partition": partition}
+            for partition in range(2)])
+    queues = {(topic, part): f"{topic}/{topic.rpartition('.')[2]}/{part}/k"
+              for topic in topics for part in range(2)}
+    for queue in queues.values():
+        declare_queue(rabbit.uri, queue)
+    pattern = "^" + tag.replace(".", "\\.") + "\\.(.*)"
+    endpoints = {"k": kafka_endpoint(kafka3), "r": rabbit_endpoint(rabbit), "d": dead.endpoint}
+    routes = [{"name": name, "from": {"endpoint": "k", "topics": [pattern]},
+               "to": {"endpoint": "r", "queue": "${stream}/${match.1}/${partition}/${key}"},
+               "dead_letter": {"endpoint": "d", **dead.sink(buried)}}
+              for name in ("first", "second")]
+    name = fresh("bridge")
+    path = tmp_path / "refusing.conf"
+    path.write_text(config(name, endpoints, [{**route, "steps": REFUSING} for route in routes],
+                           drain_idle="1s"))
+    run = Run([program(), "run", "--drain", str(path)])
+    assert run.wait(60) == 0, run.tail()
+    dlq = Queues.__new__(Queues)
+    dlq.path = tmp_path / "mended.conf"
+    dlq.path.write_text(config(name, endpoints, routes, drain_idle="1s"))
+    assert len(dlq.list()) == 8
+    assert len(dlq.list("--route", "second")) == 4
+    assert "several routes" in dlq.run("replay", code=2).stderr
+    assert dlq.replay("--route", "second", "--dry-run") is not None
+    assert dlq.replay("--route", "second")["replayed"] == 4
+    for (topic, part), queue in queues.items():
+        assert queue_depth(rabbit.uri, queue) == 1
+        (_, properties, body), = take(rabbit.uri, queue, 1)
+        assert body == b"%d" % part
+        assert properties.headers["x-opt-mbridge-id"].endswith(f"/{topic}/{part}/offset:0")
+        assert not [name for name in properties.headers if name.startswith("mbridge.dead")]
+
+
+def test_poison_of_a_quorum_queue(side_of, rabbit, fresh, tmp_path):
+    dlq = Queues(rabbit, side_of("rabbitmq"), fresh, tmp_path, poison={"deliveries": 3})
+    source = dlq.source + ".quorum"
+    declare_queue(rabbit.uri, source, {"x-queue-type": "quorum", "x-delivery-limit": 50})
+    dlq.path.write_text(dlq.path.read_text().replace(f'"{dlq.source}"', f'"{source}"'))
+    dlq.source = source
+    declare_queue(rabbit.uri, dlq.sink)
+    import pika
+    publish(rabbit.uri, "", source, [(b"7", pika.BasicProperties(headers={"to": dlq.sink}))])
+    with rabbit_channel(rabbit.uri) as channel:
+        for _ in range(3):
+            method = None
+            while method is None:
+                method, _, _ = channel.basic_get(source)
+            channel.basic_nack(method.delivery_tag, requeue=True)
+    dlq.bury(2)
+    assert [letter["reason"] for letter in dlq.list()] == ["poison"]
+    assert sorted(dlq.bodies(2)) == [0, 1]
+    assert dlq.replay()["replayed"] == 1
+    assert dlq.bodies(1) == [7]
