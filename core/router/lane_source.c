@@ -40,6 +40,30 @@ static enum mb_status events_reserve(struct mb_lane *lane, size_t text_size)
     return MB_OK;
 }
 
+static void loss(struct mb_lane *lane, const struct mb_event *event)
+{
+    struct mb_error err;
+    char stream[128];
+    char count[32];
+
+    snprintf(stream, sizeof stream, "%.*s", (int)event->stream.size,
+             event->stream.size > 0 ? (const char *)event->stream.data : "");
+    snprintf(count, sizeof count, "%llu", (unsigned long long)event->count);
+    mb_counter_add(&lane->counters->lost, event->count);
+    if (lane->route->on_loss == MB_LOSS_CONTINUE) {
+        mb_log(lane->env->logger, MB_LOG_ERROR,
+               "messages were gone at the source before they could be read", "route",
+               lane->route->name, "stream", stream, "count", event->count > 0 ? count : NULL,
+               "action", "goes on, as on_loss says", NULL);
+        return;
+    }
+    mb_error_set(&err, MB_FATAL, MB_CAUSE_NONE, "loss",
+                 "%s messages of %s were gone before they could be read (on_loss = \"continue\" "
+                 "goes on)",
+                 event->count > 0 ? count : "some", stream);
+    mb_lane_fail(lane, &err);
+}
+
 void mb_lane_source_event(void *context, struct mb_port *port, const struct mb_event *event)
 {
     struct mb_lane *lane = context;
@@ -48,6 +72,11 @@ void mb_lane_source_event(void *context, struct mb_port *port, const struct mb_e
     if (event->kind == MB_EVENT_UP || event->kind == MB_EVENT_DOWN) {
         if (event->kind == MB_EVENT_UP || event->error != NULL)
             mb_port_note(port, event->kind == MB_EVENT_UP, event->error);
+        return;
+    }
+    if (event->kind == MB_EVENT_LOSS) {
+        /* At once: it must not be forgotten with the instance that found it. */
+        loss(lane, event);
         return;
     }
     if (events_reserve(lane, event->stream.size) != MB_OK) {
@@ -167,30 +196,6 @@ static void committed(struct mb_lane *lane, const struct mb_event *event)
     scope->committed_total = scope->commit_total;
 }
 
-static void loss(struct mb_lane *lane, const struct mb_event *event)
-{
-    struct mb_error err;
-    char stream[128];
-    char count[32];
-
-    snprintf(stream, sizeof stream, "%.*s", (int)event->stream.size,
-             event->stream.size > 0 ? (const char *)event->stream.data : "");
-    snprintf(count, sizeof count, "%llu", (unsigned long long)event->count);
-    mb_counter_add(&lane->counters->lost, event->count);
-    if (lane->route->on_loss == MB_LOSS_CONTINUE) {
-        mb_log(lane->env->logger, MB_LOG_ERROR,
-               "messages were gone at the source before they could be read", "route",
-               lane->route->name, "stream", stream, "count", event->count > 0 ? count : NULL,
-               "action", "goes on, as on_loss says", NULL);
-        return;
-    }
-    mb_error_set(&err, MB_FATAL, MB_CAUSE_NONE, "loss",
-                 "%s messages of %s were gone before they could be read (on_loss = \"continue\" "
-                 "goes on)",
-                 event->count > 0 ? count : "some", stream);
-    mb_lane_fail(lane, &err);
-}
-
 static void scope_revoked(struct mb_lane *lane, const struct mb_event *event, int64_t now_ms)
 {
     struct mb_scope *scope = mb_window_scope(&lane->window, event->scope);
@@ -223,8 +228,6 @@ static enum mb_status handle_event(struct mb_lane *lane, struct mb_event *event,
         committed(lane, event);
         break;
     case MB_EVENT_LOSS:
-        loss(lane, event);
-        break;
     case MB_EVENT_UP:
     case MB_EVENT_DOWN:
     case MB_EVENT_BLOCKED:

@@ -92,6 +92,7 @@ void mb_port_params(const struct mb_port *port, struct mb_open_params *ret_param
         .timeout_ms = OPEN_TIMEOUT_MS,
         .ordered = route->order == MB_ORDER_KEY,
         .strict = route->fidelity == MB_FIDELITY_STRICT,
+        .loss_stops = port->role == MB_ROLE_SOURCE && route->on_loss == MB_LOSS_STOP,
         .effectively_once = port->role == MB_ROLE_SINK && route->delivery == MB_EFFECTIVELY_ONCE,
     };
 }

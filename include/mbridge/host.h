@@ -38,7 +38,7 @@ enum mb_event_kind {
     /* sink: the broker asked to stop sending (connection.blocked); error says why. Ends with UP. */
     MB_EVENT_BLOCKED = 7,
     /* source: messages are gone for good before they could be read (retention, trimming): count of
-     * them if known, from and to. */
+     * them if known, from and to. It counts, too, where the operation that raises it then fails. */
     MB_EVENT_LOSS = 8
 };
 

@@ -115,6 +115,10 @@ struct mb_open_params {
      * MB_SINK_TRANSACTIONS with MB_SINK_STORES_POSITIONS, or MB_SINK_DEDUPLICATES; it is the only
      * one of its route, and messages have an origin and a position that last. */
     bool effectively_once;
+    /* Since 1.2. source: the route stops at MB_EVENT_LOSS. What the source knows of the loss stays
+     * with the broker, so that the next instance says it again, until one is opened without this:
+     * nobody may go on without having been told. */
+    bool loss_stops;
 };
 
 struct mb_source_ops {
