@@ -18,7 +18,6 @@
 
 #define AMQP_FRAME_OVERHEAD 8u
 #define AMQP_FRAME_MAX      131072u
-#define AMQP_FRAME_MIN      4096u /* of the protocol: no broker may ask for less */
 /* Frames are collected up to this size before they are written. */
 #define AMQP_WRITE_SIZE   65536u
 #define AMQP_CHANNELS_MAX 256u

@@ -270,11 +270,6 @@ static enum mb_status log_in(struct amqp_client *client, const struct mb_open_pa
     client->frame_max = (uint32_t)amqp_get_frame_max(client->connection);
     if (client->frame_max == 0 || client->frame_max > AMQP_FRAME_MAX)
         client->frame_max = AMQP_FRAME_MAX;
-    if (client->frame_max < AMQP_FRAME_MIN)
-        return mb_error_set(err, MB_DISCONNECTED, MB_CAUSE_CONNECTION, "protocol",
-                            "%s: the broker asks for frames of at most %u bytes, which no broker "
-                            "may",
-                            client->name, (unsigned)client->frame_max);
     client->heartbeat_ms = (int64_t)amqp_get_heartbeat(client->connection) * 1000;
     return MB_OK;
 }

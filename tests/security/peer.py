@@ -11,16 +11,18 @@ CHUNK = 1 << 16
 
 class Peer:
     """Listens on 127.0.0.1. `context`: speaks TLS by it; `greeting`: is sent first, in clear or
-    inside of TLS; `answer(data)`: what is sent back for what came, or None.
+    inside of TLS; `answer(data)`: what is sent back for what came, or None; `flood`: is sent again
+    and again behind the first answer.
 
     raw: bytes that came in clear, a connection each; inside: bytes that came by TLS after a
     handshake that the client completed; failures: of handshakes, as the library names them.
     """
 
-    def __init__(self, context=None, greeting=b"", answer=None, kept=4096):
+    def __init__(self, context=None, greeting=b"", answer=None, flood=b"", kept=4096):
         self.raw, self.inside, self.failures = [], [], []
         self.connections = 0
         self._context, self._greeting, self._answer = context, greeting, answer
+        self._flood = flood
         self._kept = kept
         self._server = socket.create_server(("127.0.0.1", 0))
         self.port = self._server.getsockname()[1]
@@ -69,6 +71,8 @@ class Peer:
             reply = self._answer(data) if self._answer else None
             if reply:
                 client.sendall(reply)
+            while self._flood:
+                client.sendall(self._flood)
 
 
 def tls_context(certificate, key, old=False):
