@@ -1,0 +1,20 @@
+# SPDX-License-Identifier: Apache-2.0
+# cmake -DMUTANT=file -DROOT=folder -DOUTPUT=file -P mutant.cmake: a source of the core with one
+# planted fault. Where the core no longer has the line the copy is whole, and its test fails.
+file(READ "${MUTANT}" text)
+string(REGEX MATCH "^[^\n]*" source "${text}")
+string(FIND "${text}" "\n---\n" from_at)
+string(FIND "${text}" "\n+++\n" to_at)
+math(EXPR from_at "${from_at} + 5")
+math(EXPR from_size "${to_at} - ${from_at}")
+math(EXPR to_at "${to_at} + 5")
+string(SUBSTRING "${text}" ${from_at} ${from_size} from)
+string(SUBSTRING "${text}" ${to_at} -1 to)
+string(REGEX REPLACE "\n$" "" to "${to}")
+file(READ "${ROOT}/${source}" code)
+string(FIND "${code}" "${from}" at)
+if(at EQUAL -1)
+    message(WARNING "${MUTANT}: ${source} has no such line any more")
+endif()
+string(REPLACE "${from}" "${to}" code "${code}")
+file(WRITE "${OUTPUT}" "${code}")
