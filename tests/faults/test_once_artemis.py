@@ -21,9 +21,9 @@ def _judged(route, bridge, counts, **more):
     verdict.assert_kept(duplicates_max=0)
 
 
-@pytest.mark.parametrize("rounds, each", sizes((3, 1500), (50, 3000)))
+@pytest.mark.parametrize("rounds, each", sizes((3, 800), (50, 3000)))
 def test_killed_under_load(rounds, each, kafka3, artemis, fresh, tmp_path, dice, ending, counts):
-    route = ending(Route(KafkaSide(kafka3), Amqp10Side(artemis), fresh, tmp_path, dice, rate=3000,
+    route = ending(Route(KafkaSide(kafka3), Amqp10Side(artemis), fresh, tmp_path, dice, rate=1500,
                          **ONCE))
     bridge = ending(route.bridge())
     route.feeder.start()

@@ -34,7 +34,7 @@ def _judged(route, bridge, counts, **more):
     verdict.assert_kept(duplicates_max=0)
 
 
-@pytest.mark.parametrize("rounds, each", sizes((3, 1500), (50, 3000)))
+@pytest.mark.parametrize("rounds, each", sizes((3, 1000), (50, 3000)))
 @pytest.mark.parametrize("source", ["kafka", "redis"])
 def test_killed_under_load(source, rounds, each, kafka3, redis, fresh, tmp_path, dice, ending,
                            counts):

@@ -254,6 +254,37 @@ static void to_by_option_comes_before_verbatim(void **state)
     assert_slice((struct mb_slice){out.data, out.size}, BYTES(OLD_BARE));
 }
 
+/* What a broker tells repeats by: instead of one that the message brought, and in spite of raw. */
+static void a_property_of_our_own_replaces(void **state)
+{
+    struct mb_message message = decode_good(BYTES(OLD_BARE));
+    struct amqp10_encoding options = {
+        .to_from_slot = -1, .own_name = BYTES("id"), .own_value = BYTES("7")};
+    struct mb_header headers[2] = {{.section = MB_SECTION_APPLICATION, .name = BYTES("id")},
+                                   {.section = MB_SECTION_APPLICATION, .name = BYTES("a")}};
+    struct mb_carried carried = {.message = &message, .verbatim = true};
+    struct mb_error err;
+
+    (void)state;
+    mb_text_clear(&out);
+    assert_int_equal(encode_with(&options, &carried, MB_SLICE_NULL, &err), MB_OK);
+    assert_slice((struct mb_slice){out.data, out.size},
+                 BYTES(APPLICATION_PROPERTIES "\xc1\x08\x02\xa1\x02id\xa1\x01"
+                                              "7" BODY));
+    message = message_of(0);
+    headers[0].value = (struct mb_value){.type = MB_STRING, .as.bytes = BYTES("old")};
+    headers[1].value = (struct mb_value){.type = MB_STRING, .as.bytes = BYTES("b")};
+    message.headers = headers;
+    message.headers_count = 2;
+    mb_text_clear(&out);
+    assert_int_equal(encode_with(&options, &carried, MB_SLICE_NULL, &err), MB_OK);
+    assert_slice((struct mb_slice){out.data, out.size},
+                 BYTES(APPLICATION_PROPERTIES "\xc1\x0e\x04\xa1\x01"
+                                              "a\xa1\x01"
+                                              "b\xa1\x02id\xa1\x01"
+                                              "7" BODY));
+}
+
 static void what_does_not_fit_leaves_no_trace(void **state)
 {
     struct mb_value odd = bytes_value(MB_UUID, BYTES("short"));
@@ -316,6 +347,7 @@ int main(void)
         cmocka_unit_test(carriers_and_key_are_annotations),
         cmocka_unit_test(verbatim_changes_carriers_only),
         cmocka_unit_test(to_by_option_comes_before_verbatim),
+        cmocka_unit_test(a_property_of_our_own_replaces),
         cmocka_unit_test(what_does_not_fit_leaves_no_trace),
         cmocka_unit_test(nothing_is_allocated_once_warm),
     };
