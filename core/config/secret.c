@@ -29,7 +29,7 @@ const char *mb_secret_exposure(const char *text)
     const char *path = behind(text, "file:");
     struct stat status;
 
-    if (path == NULL || stat(path, &status) != 0)
+    if (path == NULL || stat(path, &status) != 0 || !S_ISREG(status.st_mode))
         return NULL;
     if ((status.st_mode & S_IROTH) != 0)
         return "everybody on this machine can read it (chmod o-r)";

@@ -19,6 +19,7 @@
 # Without MBRIDGE_FUZZ the program is linked with driver.c: mutations of the corpus and random bytes
 # by seed, with any compiler.
 #
+#   ./dev fuzz --inputs 1000000 [NAME]     all of them, or those of a name, with ASan and UBSan
 #   tests/fuzz_NAME -runs=5000000 -seed=7     prints what it ran, and how fast
 #   tests/fuzz_NAME -seed=7 -only=1234        one input again: the number that a failure printed
 #   tests/fuzz_NAME crash-7-1234              the same from the file that it left behind
@@ -34,6 +35,7 @@ include_guard(GLOBAL)
 option(MBRIDGE_FUZZ "Link the fuzz targets with libFuzzer (clang only)" OFF)
 
 set(MBRIDGE_FUZZ_FOLDER ${CMAKE_CURRENT_LIST_DIR} CACHE INTERNAL "")
+add_custom_target(fuzz) # all of them
 
 function(mb_add_fuzz name)
     cmake_parse_arguments(arg "" "RUNS" "SOURCES;LIBRARIES" ${ARGN})
@@ -49,6 +51,7 @@ function(mb_add_fuzz name)
     else()
         target_sources(fuzz_${name} PRIVATE ${MBRIDGE_FUZZ_FOLDER}/driver.c)
     endif()
+    add_dependencies(fuzz fuzz_${name})
     set_target_properties(fuzz_${name} PROPERTIES
         RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
     add_test(NAME fuzz_${name} COMMAND fuzz_${name} -runs=${arg_RUNS} -seed=1)
