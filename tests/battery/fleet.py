@@ -14,8 +14,8 @@ from support.sides import Amqp10Side, KafkaSide, RabbitSide
 PLATFORMS = ("kafka", "rabbitmq", "artemis", "redis")
 EXTRA = ("classic", "rabbitmq4")  # AMQP 1.0 on other brokers, for chosen cases
 KAFKA_VERSION = "3.9.1"
-# Refuses instead of paging or blocking once that many messages are there.
-FULL_ADDRESSES = "".join(
+# Addresses that refuse, or give no credit, instead of paging once that many messages are there.
+LIMITS = "".join(
     f'<address-setting match="{name}.#"><max-size-messages>200</max-size-messages>'
     f"<address-full-policy>{policy}</address-full-policy></address-setting>"
     for name, policy in (("full", "FAIL"), ("block", "BLOCK")))
@@ -43,7 +43,7 @@ class Fleet:
         if name == "redis":
             return self._note(RedisSide(self._brokers.redis(which)))
         if name == "artemis":
-            return self._note(Amqp10Side(self._brokers.artemis(which, addresses=FULL_ADDRESSES)))
+            return self._note(Amqp10Side(self._brokers.artemis(which)))
         if name == "classic":
             return self._note(Amqp10Side(self._brokers.classic(which)))
         if host_release() != "trixie" and unavailable():
@@ -59,7 +59,8 @@ class Fleet:
     def special(self, name, which, **options):
         """A side on a broker with options of its own."""
         make = {"kafka": lambda: KafkaSide(self._brokers.kafka(KAFKA_VERSION, which, **options)),
-                "redis": lambda: RedisSide(self._brokers.redis(which, **options))}
+                "redis": lambda: RedisSide(self._brokers.redis(which, **options)),
+                "artemis": lambda: Amqp10Side(self._brokers.artemis(which, **options))}
         return self._note(make[name]())
 
     def proxied(self, name):

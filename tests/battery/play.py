@@ -13,7 +13,8 @@ CASES = (*cases_bridge.CASES, *cases_broker.CASES, *cases_wire.CASES, *cases_sin
          *cases_source.CASES, *cases_broken.CASES)
 PAIRS = [(source, sink) for source in PLATFORMS for sink in PLATFORMS]
 EXTRA_PAIRS = [pair for name in EXTRA for pair in (("kafka", name), (name, "kafka"))]
-SHORT_ROWS = 7
+# One row of each kind of fault is played every day.
+KINDS = (cases_bridge, cases_broker, cases_wire, (cases_sink, cases_source), cases_broken)
 
 
 def rows_of(cases=(), pairs=()):
@@ -32,14 +33,17 @@ def reason_of(case, pair):
 
 
 def short_rows(seed):
-    """A few rows of every kind of fault; over the days, with their seeds, each row has its turn."""
+    """One row of each kind of fault; over the days, with their seeds, each row has its turn. Where
+    both ends want a broker of their own, those of one platform are left to the long battery."""
     dice = random.Random(f"short/{seed}")
-    cases = [case for case in CASES if case.short]
-    chosen = []
-    for case in dice.sample(cases, min(SHORT_ROWS, len(cases))):
-        pairs = [pair for pair in PAIRS if reason_of(case, pair) is None]
-        chosen.append((case, dice.choice(pairs)))
-    return chosen
+    rows = []
+    for kind in KINDS:
+        modules = kind if isinstance(kind, tuple) else (kind,)
+        rows.append(dice.choice([
+            (case, pair) for module in modules for case in module.CASES if case.short
+            for pair in PAIRS if reason_of(case, pair) is None
+            and (module is cases_bridge or pair[0] != pair[1])]))
+    return rows
 
 
 def play(case, pair, rounds, seed, fleet, workdir):

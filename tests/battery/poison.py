@@ -2,6 +2,9 @@
 """Messages that are hard to carry, in the normal form of each platform: none has a body of the
 feeder's, so that the judge counts them as unknown."""
 
+import sys
+
+from support.body import DEEP
 from support.corpus import corpus
 
 MIB = 1 << 20
@@ -28,7 +31,6 @@ def _kafka():
         yield {"key": body[:1000].hex(), "value": b"key".hex(),
                "headers": [["h", body[:1000].hex()]]}
     yield {"key": b"poison".hex(), "value": None, "headers": []}
-    yield {"key": None, "value": None, "headers": []}
     yield {"key": b"poison".hex(), "value": b"many".hex(),
            "headers": [[f"h{number}", f"{number:08x}"] for number in range(HEADERS)]}
 
@@ -74,6 +76,7 @@ def _redis():
 
 def messages(side, dice):
     """Every shape of the corpus, and what is worse."""
+    sys.setrecursionlimit(DEEP)
     refuses = getattr(side, "refuses", lambda message: False)
     user = side.endpoint.get("username", "guest")
     own = {"kafka": _kafka, "amqp091": _amqp091, "amqp10": _amqp10, "redis": _redis}

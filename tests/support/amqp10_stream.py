@@ -98,9 +98,9 @@ def feed(spec, switches, plan, books, region_of, window, slice_max):
 
 
 def _region(message):
-    for (_, name), (kind, value) in message.get("application-properties", []):
-        if name == "region":
-            return bytes.fromhex(value) if kind == "binary" else value
+    for name, value in message.get("application-properties", []):
+        if name[-1] == "region":
+            return bytes.fromhex(value[1]) if value[0] == "binary" else value[-1]
     return None
 
 

@@ -10,6 +10,7 @@ import random
 import zlib
 
 MAGIC = b"mbt1"
+DEEP = 20_000  # the limit of recursion for whoever reads or writes values that are nested deeply
 _POOL_SIZE = 1 << 17
 _SIZE_LARGEST = 1 << 16
 

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 from support import record
-from support.body import Bodies
+from support.body import DEEP, Bodies
 from support.feed import region_of, spawn
 
 BATCH = 200
@@ -152,6 +152,7 @@ class Collector:
 
 def main():
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    sys.setrecursionlimit(DEEP)
     spec = json.loads(sys.argv[1])
     collect_of(spec)(spec)
 

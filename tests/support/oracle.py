@@ -70,6 +70,12 @@ class Stream:
             watch.update()
         return self
 
+    def check(self):
+        """Fails where a collector has ended."""
+        if self._live:
+            for watch in self._watches:
+                watch.collector.check()
+
     @property
     def arrived(self):
         """Distinct messages at the destination so far."""

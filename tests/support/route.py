@@ -61,6 +61,7 @@ def wait_arrived(stream, wanted, bridge, stall=STALL_S):
     """Until so many have arrived; fails where nothing moves any more."""
     while (known := stream.arrived) < wanted:
         bridge.check()
+        stream.check()
         until(lambda: stream.arrived > known, stall, f"more than {known} of {wanted} arrived",
               interval=0.01, detail=bridge.run.tail)
 
