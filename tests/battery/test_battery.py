@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The battery's rows of the day (the seed chooses them), and its table. All of it: ./dev battery."""
+
+import pytest
+
+from battery import table
+from battery.fleet import Fleet
+from battery.play import CASES, play, rows_of, short_rows
+from battery.trial import ABSENT, BROKEN, KEPT
+
+
+def pytest_generate_tests(metafunc):
+    if "row" in metafunc.fixturenames:
+        rows = short_rows(metafunc.config.seed)
+        metafunc.parametrize("row", rows, ids=[
+            f"{case.name}-{'-'.join(pair)}".replace(" ", "-") for case, pair in rows])
+
+
+@pytest.fixture
+def fleet(brokers, tmp_path):
+    fleet = Fleet(brokers, tmp_path)
+    yield fleet
+    fleet.end()
+
+
+def test_a_row_of_the_day(row, seed, fleet, tmp_path, counts):
+    case, pair = row
+    played = play(case, pair, case.short, seed, fleet, tmp_path)
+    if played["result"] == ABSENT:
+        pytest.skip(played["detail"])
+    counts(**{name: played[name] for name in (*table.COLUMNS[3:-1], "caught by")
+              if name in played})
+    assert played["result"] == KEPT, (
+        f"{played['detail']}\nagain: ./dev battery --case '{case.name}' --pair {'-'.join(pair)} "
+        f"--rounds {case.short} --seed {seed}")
+
+
+def test_every_case_has_a_name_of_its_own_and_pairs():
+    names = [case.name for case in CASES]
+    assert len(names) == len(set(names))
+    assert {case.name for case, _ in rows_of()} == set(names)
+
+
+def test_the_same_seed_chooses_the_same_rows():
+    chosen = [short_rows(seed) for seed in range(200)]
+    assert chosen == [short_rows(seed) for seed in range(200)]
+    # Over the days all of what is short has its turn.
+    assert {case.number for rows in chosen for case, _ in rows} == {
+        case.number for case in CASES if case.short}
+
+
+def part(result, pair="kafka-redis", **counts):
+    return {"case": "F1", "variant": "", "pair": pair, "seed": 7, "result": result, **counts}
+
+
+def test_parts_of_a_row_become_one():
+    parts = [part(KEPT, rounds=10, lost=0, confirmed=100, **{"most per fault": 5}),
+             part(KEPT, rounds=90, lost=0, confirmed=900, **{"most per fault": 3}),
+             part(ABSENT, pair="redis-kafka", rounds=0, detail="why")]
+    rows = table.merge(parts)
+    assert [(row["rounds"], row["confirmed"], row["most per fault"]) for row in rows[:1]] == [
+        (100, 1000, 5)]
+    assert rows[1]["result"] == ABSENT and "– why" in table.markdown(parts)
+    assert "1 rows, 0 broken" in table.totals(rows)
+
+
+def test_one_broken_part_breaks_the_row():
+    parts = [part(BROKEN, rounds=1, lost=3, detail="lost: 3"), part(KEPT, rounds=1, lost=0)]
+    assert table.merge(parts)[0]["result"] == BROKEN
+    assert "lost: 3" in table.markdown(parts)
+
+
+def test_a_table_is_kept_in_pieces(tmp_path):
+    path = tmp_path / "new" / "battery.json"
+    assert table.load(path) == []
+    table.save(path, [part(KEPT, rounds=1)])
+    table.save(path, table.load(path) + [part(KEPT, rounds=2)])
+    assert table.merge(table.load(path))[0]["rounds"] == 3
