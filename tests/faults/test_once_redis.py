@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Effectively once into Redis: an entry and its position are stored by one script."""
 
+import signal
+
 import pytest
 from brokers import RedisBroker
 
@@ -45,6 +47,31 @@ def test_killed_under_load(source, rounds, each, kafka3, redis, fresh, tmp_path,
     kill_rounds(route, bridge, rounds, each, dice)
     wait_arrived(route.stream, route.stream.arrived + each, bridge)
     _judged(route, bridge, counts, rounds=rounds)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("source", ["kafka", "redis"])
+def test_over_a_zombie(source, kafka3, redis, fresh, tmp_path, dice, ending, counts):
+    """A process that stood still until another took over goes on with what it has in hand."""
+    rounds = 5
+    route, first = _route(_source(source, kafka3, redis), RedisSide(redis), fresh, tmp_path, dice,
+                          ending, rate=2000)
+    second = ending(route.bridge("second"))
+    route.feeder.start()
+    first.start()
+    wait_arrived(route.stream, 500, first)
+    for _ in range(rounds):
+        wait_arrived(route.stream, route.stream.arrived + dice.randrange(100, 1000), first)
+        first.run.signal(signal.SIGSTOP)
+        route.stream.fault()
+        second.start()
+        wait_arrived(route.stream, route.stream.arrived + 2000, second)
+        first.run.signal(signal.SIGCONT)
+        wait_arrived(route.stream, route.stream.arrived + 2000, second)
+        second.run.kill()
+        route.stream.fault()
+        wait_arrived(route.stream, route.stream.arrived + 2000, first)
+    _judged(route, first, counts, rounds=rounds)
 
 
 @pytest.fixture
