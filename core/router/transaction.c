@@ -204,8 +204,11 @@ static void job_done(struct mb_job *job)
 {
     struct mb_transaction *transaction = of_job(job);
 
-    mb_port_release(&transaction->outlet->port);
+    /* What it returned may have ended the instance: step acts on that before anything else of the
+     * lane calls it. A lane that closes only closes it. */
     transaction->job_done = true;
+    if (transaction->lane->phase >= MB_LANE_CLOSING)
+        mb_port_release(&transaction->outlet->port);
 }
 
 static void submit(struct mb_transaction *transaction, enum phase phase,
@@ -527,6 +530,7 @@ static void job_ended(struct mb_transaction *transaction, int64_t now_ms)
     enum mb_status status = transaction->job_status;
 
     transaction->job_done = false;
+    mb_port_release(&transaction->outlet->port);
     if (phase == COMMITTING && status == MB_OK) {
         committed(transaction);
     } else if (phase == COMMITTING && status != MB_DISCONNECTED) {
@@ -561,6 +565,21 @@ void mb_transaction_step(struct mb_transaction *transaction, int64_t now_ms)
         load_step(transaction);
 }
 
+/* The next step loads or lets go; what it is for came after this one. */
+static bool has_work(const struct mb_transaction *transaction)
+{
+    const struct mb_outlet *outlet = transaction->outlet;
+    const struct mb_scope *scope;
+
+    if (transaction->phase != IDLE || outlet->port.state != MB_PORT_OPEN)
+        return false;
+    for (scope = transaction->lane->window.scopes; scope != NULL; scope = scope->next) {
+        if (is_leaving(transaction->lane, scope))
+            return true;
+    }
+    return transaction->load_wanted && outlet->phase == MB_OUTLET_FLOWING && !outlet->refused;
+}
+
 int64_t mb_transaction_deadline_ms(const struct mb_transaction *transaction)
 {
     const struct mb_outlet *outlet;
@@ -568,6 +587,8 @@ int64_t mb_transaction_deadline_ms(const struct mb_transaction *transaction)
     if (transaction == NULL || !transaction->used)
         return INT64_MAX;
     outlet = transaction->outlet;
+    if (has_work(transaction))
+        return transaction->step_ms;
     if (transaction->phase == CLOSING)
         return transaction->begun_ms + OPEN_MAX_MS;
     if (transaction->phase != BEGUN)
