@@ -54,6 +54,7 @@ static const struct property refused[] = {
     {"delivery.report.only.error", CONFIRMED},
     {"queuing.strategy", "it would reorder or drop"},
     {"transactional.id", "the bridge sets it"},
+    {"transaction.timeout.ms", "option `transaction_timeout` sets it"},
     {"partitioner", "option `partition` sets it"},
     {"sticky.partitioning.linger.ms", "option `partition` sets it"},
     {"linger.ms", "option `linger` sets it"},

@@ -75,10 +75,12 @@ static enum mb_status judge(const struct rd_kafka_metadata *metadata, const char
         return mb_error_set(err, MB_INVALID, MB_CAUSE_DESTINATION, "settings",
                             "topic %s of positions has %d partitions; it needs %d", name,
                             topic->partition_cnt, KAFKA_STORE_PARTITIONS);
-    for (int i = 0; i < KAFKA_STORE_PARTITIONS; i++) {
-        if (topic->partitions[i].leader < 0) {
+    for (int i = 0; i < topic->partition_cnt; i++) {
+        const struct rd_kafka_metadata_partition *partition = &topic->partitions[i];
+
+        if (partition->id < KAFKA_STORE_PARTITIONS && partition->leader < 0) {
             mb_error_set(err, MB_DISCONNECTED, MB_CAUSE_DESTINATION, "leader",
-                         "topic %s of positions: partition %d has no leader", name, i);
+                         "topic %s of positions: partition %d has no leader", name, partition->id);
             return MB_AGAIN;
         }
     }

@@ -49,17 +49,17 @@ static enum mb_status out_of_turn(struct mb_error *err, const char *text)
 
 /* ---- life ---- */
 
+/* The list of brokers is not part of the slot: two ways to write it would give one name to two. */
 static enum mb_status take_slot(struct kafka_transaction *transaction,
-                                const struct mb_open_params *params, const char *brokers,
-                                struct mb_error *err)
+                                const struct mb_open_params *params, struct mb_error *err)
 {
     char host[MB_SLOT_HOST_SIZE];
     char lane[16];
-    const char *parts[] = {brokers, params->default_group, lane};
+    const char *parts[] = {params->default_group, lane};
     int size;
 
     snprintf(lane, sizeof lane, "%u", params->lane);
-    if (mb_slot_take("mbridge-once", &(struct mb_strings){parts, 3}, KAFKA_SLOTS_MAX,
+    if (mb_slot_take("mbridge-once", &(struct mb_strings){parts, 2}, KAFKA_SLOTS_MAX,
                      &transaction->slot) != MB_OK)
         return mb_error_set(err, MB_DISCONNECTED, MB_CAUSE_CONNECTION, "descriptors",
                             "no free number for the transactional id of group %s",
@@ -88,7 +88,7 @@ enum mb_status kafka_transaction_create(struct mb_sink *sink, const struct mb_op
     transaction->texts.max_size = KAFKA_STORE_BYTES_MAX;
     transaction->params = (struct mb_open_params){
         .struct_size = sizeof *params, .host = params->host, .endpoint = params->endpoint};
-    return take_slot(transaction, params, sink->client.endpoint->brokers, err);
+    return take_slot(transaction, params, err);
 }
 
 void kafka_transaction_destroy(struct mb_sink *sink)
