@@ -483,7 +483,7 @@ bool mb_lane_wait(struct mb_lane *lane, void (*add)(void *context, int fd, int16
             outlet->ops->fds(outlet->port.sink, &wait);
             ready = wait_add(&wait, POLLIN | POLLOUT, add, context, deadline_ms) || ready;
         }
-        if (outlet->phase == MB_OUTLET_WAITING)
+        if (outlet->phase == MB_OUTLET_WAITING && outlet->port.state == MB_PORT_OPEN)
             lower(deadline_ms, outlet->resume_ms);
     }
     /* Of one that was tried before: until then it waits for the sinks, not for a time. */

@@ -174,8 +174,13 @@ static enum mb_status positions_gather(struct mb_transaction *transaction)
     struct mb_scope *scope;
 
     positions_clear(transaction);
-    for (scope = window->scopes; scope != NULL; scope = scope->next)
-        scope->staged.kind = MB_POSITION_NONE;
+    /* What was dropped or buried has no part in a transaction, but its place is behind us. */
+    for (scope = window->scopes; scope != NULL; scope = scope->next) {
+        scope->staged = scope->ack_position;
+        if (scope->stored.kind != MB_POSITION_NONE && scope->stored.hi == scope->staged.hi &&
+            scope->stored.lo == scope->staged.lo)
+            scope->staged.kind = MB_POSITION_NONE;
+    }
     for (uint64_t s = window->tail; s < transaction->end; s++) {
         const struct mb_entry *entry = mb_window_at(window, s);
 
@@ -488,13 +493,17 @@ static bool is_leaving(const struct mb_lane *lane, const struct mb_scope *scope)
 
 static void let_go_step(struct mb_transaction *transaction)
 {
+    const struct mb_position *position;
     struct mb_scope *scope;
 
     positions_clear(transaction);
     for (scope = transaction->lane->window.scopes; scope != NULL; scope = scope->next) {
         if (!is_leaving(transaction->lane, scope))
             continue;
-        if (positions_add(transaction, scope, &scope->stored) != MB_OK)
+        /* What was dropped or buried since the last commit is done too. */
+        position =
+            scope->ack_position.kind != MB_POSITION_NONE ? &scope->ack_position : &scope->stored;
+        if (positions_add(transaction, scope, position) != MB_OK)
             break;
         transaction->positions[transaction->positions_count - 1].flags = MB_STORED_RELEASED;
         scope->let_go = true; /* if it fails, the next one fences us off instead */
