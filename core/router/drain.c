@@ -226,7 +226,8 @@ bool mb_drain_is_done(struct mb_drain *drain, int64_t now_ms)
     int64_t quiet_ms = drain->idle_ms;
     size_t scopes;
 
-    if (lane->source.state != MB_PORT_OPEN || !lane->source.up ||
+    /* What may not be taken yet is no quiet: it waits for a commit, or for the rate. */
+    if (lane->source.state != MB_PORT_OPEN || !lane->source.up || lane->full_since_ms != 0 ||
         mb_window_count(&lane->window) > 0) {
         drain->quiet_since_ms = now_ms;
         drain->empty = false;
