@@ -184,7 +184,7 @@ static enum mb_status positions_gather(struct mb_transaction *transaction)
     for (uint64_t s = window->tail; s < transaction->end; s++) {
         const struct mb_entry *entry = mb_window_at(window, s);
 
-        if (!entry->stale && !entry->released)
+        if (!entry->stale && !entry->released && !entry->passed)
             entry->scope->staged = entry->message->position;
     }
     for (scope = window->scopes; scope != NULL; scope = scope->next) {
@@ -574,7 +574,7 @@ void mb_transaction_step(struct mb_transaction *transaction, int64_t now_ms)
         load_step(transaction);
 }
 
-/* The next step loads or lets go; what it is for came after this one. */
+/* The next step loads, lets go, or begins to wait: what it is for came after this one. */
 static bool has_work(const struct mb_transaction *transaction)
 {
     const struct mb_outlet *outlet = transaction->outlet;
@@ -586,6 +586,8 @@ static bool has_work(const struct mb_transaction *transaction)
         if (is_leaving(transaction->lane, scope))
             return true;
     }
+    if (outlet->refused && outlet->phase != MB_OUTLET_WAITING)
+        return true;
     return transaction->load_wanted && outlet->phase == MB_OUTLET_FLOWING && !outlet->refused;
 }
 
