@@ -14,6 +14,8 @@
 /* The application property that Artemis tells repeats by; it takes it as a string only. */
 #define PROPERTY_ONCE "_AMQ_DUPL_ID"
 #define ONCE_ID_MAX   ((size_t)1 << 16)
+/* So many ids Artemis remembers for an address, unless its id-cache-size says otherwise. */
+#define ONCE_IDS 20000u
 
 static uint64_t sink_traits(const void *endpoint, const void *options)
 {
@@ -70,6 +72,19 @@ static void warn_of_rabbit(const struct amqp10_client *client)
     client->host->log(client->host->context, MB_LOG_WARN, text);
 }
 
+/* What may be open in all lanes, and so come again, has to be remembered. */
+static enum mb_status check_window(const struct mb_open_params *params, struct mb_error *err)
+{
+    uint64_t open_max = ((uint64_t)params->lane + 1) * params->window_messages;
+
+    if (!params->effectively_once || open_max <= ONCE_IDS)
+        return MB_OK;
+    return mb_error_set(err, MB_FATAL, MB_CAUSE_DESTINATION, "window",
+                        "delivery = \"effectively-once\": %u lanes of window.messages = %u may "
+                        "have more open than the %u ids that Artemis remembers for an address",
+                        params->lane + 1, params->window_messages, ONCE_IDS);
+}
+
 static enum mb_status sink_open(const struct mb_open_params *params, struct mb_sink **ret_sink,
                                 struct mb_error *err)
 {
@@ -96,7 +111,9 @@ static enum mb_status sink_open(const struct mb_open_params *params, struct mb_s
     sink->out.max_size = AMQP10_MESSAGE_MAX;
     mb_carry_init(&sink->carry, params, AMQP10_PLATFORM, amqp10_project, &sink->encoding,
                   SIDECAR_MAX);
-    status = make_tables(sink, params->window_messages, err);
+    status = check_window(params, err);
+    if (status == MB_OK)
+        status = make_tables(sink, params->window_messages, err);
     if (status == MB_OK)
         status = open_at(sink, params, NULL, err);
     /* The link, not the connection, may have been sent elsewhere. */

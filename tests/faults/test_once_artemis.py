@@ -42,12 +42,12 @@ def test_broker_killed_under_load(kafka3, fresh, tmp_path, dice, ending, counts)
     broker.start()
     try:
         route = ending(Route(KafkaSide(kafka3), Amqp10Side(broker), fresh, tmp_path, dice,
-                             rate=2000, live=False, **ONCE))
+                             rate=400, live=False, **ONCE))
         bridge = ending(route.bridge())
         route.feeder.start()
         bridge.start()
         for _ in range(rounds):
-            _wait_delivered(bridge, dice.randrange(300, 2000))
+            _wait_delivered(bridge, dice.randrange(200, 800))
             route.stream.fault()
             broker.kill()
             broker.restart_after_kill()
@@ -79,3 +79,16 @@ def test_another_broker_is_refused(kafka3, rabbit, fresh, tmp_path, ending):
     bridge.start()
     assert bridge.run.wait(20) == 1, bridge.run.tail()
     assert bridge.run.logged("effectively-once", "ActiveMQ Artemis"), bridge.run.tail()
+
+
+def test_more_open_than_is_remembered(kafka3, artemis, fresh, tmp_path, ending):
+    """20,000 ids an address: three lanes may have more messages open that come again."""
+    source, sink = KafkaSide(kafka3), Amqp10Side(artemis)
+    here, there = source.make(fresh("from")), sink.make(fresh("to"))
+    bridge = ending(Bridge(tmp_path, config(
+        fresh("bridge"), {"a": source.endpoint, "b": sink.endpoint},
+        [{"name": "once", "from": {"endpoint": "a", **source.source(here)},
+          "to": {"endpoint": "b", **sink.sink(there)}, "lanes": 3, **ONCE}])))
+    bridge.start()
+    assert bridge.run.wait(20) == 1, bridge.run.tail()
+    assert bridge.run.logged("window.messages = 10000", "20000 ids"), bridge.run.tail()
