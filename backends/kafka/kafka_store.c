@@ -20,13 +20,21 @@
 
 #define ROUNDS_MAX     16u
 #define FOREIGN_MAX    256u
+#define INSTANCES_MAX  4096u /* beyond, some are fenced off that need not be */
 #define POLL_MS        100
 #define LEADER_WAIT_MS 50
 
 struct loaded {
     struct mb_slice key; /* in load->keys */
     size_t index;        /* in the caller's array */
+    int64_t offset;      /* of the last record */
     char *owner;         /* NULL, "": nobody */
+};
+
+/* An instance that told of itself. */
+struct instance {
+    char *owner;
+    int64_t offset; /* other owners of its id from before are gone */
 };
 
 struct load {
@@ -37,6 +45,9 @@ struct load {
     int64_t deadline_ms;
     struct loaded *entries; /* by key */
     struct mb_text keys;
+    struct instance *instances;
+    size_t instances_count;
+    size_t instances_capacity;
     struct kafka_client client;
     rd_kafka_topic_t *topic;
     rd_kafka_queue_t *queue; /* NULL: not consuming */
@@ -239,11 +250,58 @@ static enum mb_status no_memory(struct mb_error *err)
                         "out of memory for positions");
 }
 
-/* Notes one to be fenced off, if it is another one and was not noted before. */
-static enum mb_status note_owner(struct load *load, const char *owner, struct mb_error *err)
+static struct instance *find_instance(const struct load *load, const char *id)
 {
+    for (size_t i = 0; i < load->instances_count; i++) {
+        if (strcmp(kafka_stored_writer(load->instances[i].owner), id) == 0)
+            return &load->instances[i];
+    }
+    return NULL;
+}
+
+static enum mb_status take_instance(struct load *load, const rd_kafka_message_t *record,
+                                    struct mb_error *err)
+{
+    const struct mb_host *host = load->sink->host;
+    char owner[KAFKA_OWNER_SIZE];
+    struct mb_position position;
+    struct instance *instance;
+    char *copy;
+
+    if (kafka_stored_parse((struct mb_slice){record->payload, record->len}, &position, owner,
+                           sizeof owner) != MB_OK)
+        return MB_OK;
+    instance = find_instance(load, kafka_stored_writer(owner));
+    if (instance == NULL) {
+        if (load->instances_count == INSTANCES_MAX)
+            return MB_OK;
+        if (kafka_reserve(host, (void **)&load->instances, sizeof *instance, load->instances_count,
+                          &load->instances_capacity) != MB_OK)
+            return no_memory(err);
+        instance = &load->instances[load->instances_count];
+    }
+    copy = kafka_strdup(host, owner);
+    if (copy == NULL)
+        return no_memory(err);
+    if (instance == &load->instances[load->instances_count])
+        load->instances_count++;
+    kafka_free(host, instance->owner);
+    *instance = (struct instance){.owner = copy, .offset = record->offset};
+    return MB_OK;
+}
+
+/* Notes one to be fenced off, if it is another one that may be there still and was not noted
+ * before. offset: of the record that names it. */
+static enum mb_status note_owner(struct load *load, const char *owner, int64_t offset,
+                                 struct mb_error *err)
+{
+    const struct instance *later;
+
     if (owner == NULL || owner[0] == '\0' ||
         strcmp(kafka_stored_writer(owner), load->sink->transaction->id) == 0)
+        return MB_OK;
+    later = find_instance(load, kafka_stored_writer(owner));
+    if (later != NULL && later->offset > offset && strcmp(later->owner, owner) != 0)
         return MB_OK;
     for (size_t i = 0; i < load->foreign_count; i++) {
         if (strcmp(load->foreign[i], owner) == 0)
@@ -263,7 +321,7 @@ static enum mb_status note_owners(struct load *load, struct mb_error *err)
     enum mb_status status = MB_OK;
 
     for (size_t i = 0; status == MB_OK && i < load->count; i++)
-        status = note_owner(load, load->entries[i].owner, err);
+        status = note_owner(load, load->entries[i].owner, load->entries[i].offset, err);
     return status;
 }
 
@@ -279,7 +337,9 @@ static enum mb_status take(struct load *load, const rd_kafka_message_t *record,
     enum mb_status status;
 
     if (entry == NULL)
-        return MB_OK;
+        return record->key_len > 0 && ((const char *)record->key)[0] == '/'
+                   ? take_instance(load, record, err)
+                   : MB_OK;
     status = kafka_stored_parse((struct mb_slice){record->payload, record->len}, &position, owner,
                                 sizeof owner);
     if (status != MB_OK)
@@ -297,7 +357,8 @@ static enum mb_status take(struct load *load, const rd_kafka_message_t *record,
         if (entry->owner == NULL)
             return no_memory(err);
     }
-    return load->settled ? note_owner(load, owner, err) : MB_OK;
+    entry->offset = record->offset;
+    return load->settled ? note_owner(load, owner, record->offset, err) : MB_OK;
 }
 
 /* ---- loading ---- */
@@ -438,6 +499,9 @@ static void release(struct load *load)
     kafka_free(host, load->entries);
     for (size_t i = 0; i < load->foreign_count; i++)
         kafka_free(host, load->foreign[i]);
+    for (size_t i = 0; i < load->instances_count; i++)
+        kafka_free(host, load->instances[i].owner);
+    kafka_free(host, load->instances);
     mb_text_release(&load->keys);
 }
 

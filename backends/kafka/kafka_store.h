@@ -8,6 +8,9 @@
  * time of its open, since the next instance takes the same id. The last record of a key counts, so
  * the topic is compacted. A group's records are all in one partition, which its name decides: of
  * the first KAFKA_STORE_PARTITIONS, so that more may be added.
+ *
+ * Besides each instance writes a record under its transactional.id when it is opened: owners of
+ * that id from before are gone, and need not be fenced off, which would hit the new one.
  */
 #ifndef MBRIDGE_KAFKA_STORE_H
 #define MBRIDGE_KAFKA_STORE_H
@@ -24,8 +27,8 @@
 void kafka_stored_key(struct mb_text *text, const char *group,
                       const struct mb_stored_position *stored);
 
-/* The key of a record that is no position: it only shows how far the topic was written. */
-void kafka_stored_barrier(struct mb_text *text, const char *writer);
+/* "/TRANSACTIONAL.ID", the key of what an instance tells of itself. */
+void kafka_stored_instance(struct mb_text *text, const char *writer);
 
 /* "1 POSITION OWNER"; owner "": nobody has the scope now. */
 void kafka_stored_value(struct mb_text *text, struct mb_position position, const char *owner);
@@ -45,7 +48,7 @@ struct kafka_entry {
     size_t key_at; /* in texts */
     size_t key_size;
     size_t value_at;
-    size_t value_size; /* 0: a null value */
+    size_t value_size;
 };
 
 struct kafka_transaction {
@@ -71,8 +74,8 @@ enum mb_status kafka_transaction_add(struct mb_sink *sink, const char *group,
                                      const struct mb_stored_position *stored, const char *owner,
                                      struct mb_error *err);
 
-/* One transaction of what was added, or of a barrier if nothing was; *ret_offset: of its last
- * record. Whatever fails ends the instance. */
+/* One transaction of what was added, or of the record of the instance if nothing was; *ret_offset:
+ * of its last record. Whatever fails ends the instance. */
 enum mb_status kafka_transaction_store(struct mb_sink *sink, int64_t deadline_ms,
                                        int64_t *ret_offset, struct mb_error *err);
 

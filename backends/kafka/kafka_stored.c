@@ -35,7 +35,7 @@ void kafka_stored_key(struct mb_text *text, const char *group,
     mb_text_add_i64(text, stored->partition);
 }
 
-void kafka_stored_barrier(struct mb_text *text, const char *writer)
+void kafka_stored_instance(struct mb_text *text, const char *writer)
 {
     mb_text_add(text, "/", 1); /* no group is empty */
     add_escaped(text, mb_slice_text(writer));

@@ -86,6 +86,7 @@ enum mb_status kafka_transaction_create(struct mb_sink *sink, const struct mb_op
     transaction->slot.fd = -1;
     transaction->topic = sink->options->positions_topic;
     transaction->texts.max_size = KAFKA_STORE_BYTES_MAX;
+    transaction->partition = kafka_stored_partition(params->default_group);
     transaction->params = (struct mb_open_params){
         .struct_size = sizeof *params, .host = params->host, .endpoint = params->endpoint};
     return take_slot(transaction, params, err);
@@ -186,10 +187,13 @@ static enum mb_status init_client(struct mb_sink *sink, struct kafka_client *cli
 enum mb_status kafka_transaction_init(struct mb_sink *sink, int64_t deadline_ms,
                                       struct mb_error *err)
 {
+    int64_t offset;
     enum mb_status status =
         init_client(sink, &sink->client, deadline_ms, sink->transaction->id, err);
 
-    return status == MB_OK ? kafka_store_prepare(sink, deadline_ms, err) : status;
+    if (status == MB_OK)
+        status = kafka_store_prepare(sink, deadline_ms, err);
+    return status == MB_OK ? kafka_transaction_store(sink, deadline_ms, &offset, err) : status;
 }
 
 enum mb_status kafka_transaction_fence(struct mb_sink *sink, const char *writer,
@@ -228,30 +232,36 @@ static void forget_entries(struct kafka_transaction *transaction)
     mb_text_clear(&transaction->texts);
 }
 
-enum mb_status kafka_transaction_add(struct mb_sink *sink, const char *group,
-                                     const struct mb_stored_position *stored, const char *owner,
-                                     struct mb_error *err)
+/* What follows key_at in texts is the key, and the value is to come. */
+static enum mb_status add_entry(struct mb_sink *sink, size_t key_at, struct mb_position position,
+                                const char *owner, struct mb_error *err)
 {
     struct kafka_transaction *transaction = sink->transaction;
     struct mb_text *texts = &transaction->texts;
-    struct kafka_entry entry;
+    struct kafka_entry entry = {.key_at = key_at, .key_size = texts->size - key_at};
 
-    if (kafka_reserve(sink->host, (void **)&transaction->entries, sizeof entry,
-                      transaction->entries_count, &transaction->entries_capacity) != MB_OK)
-        return mb_error_set(err, MB_NO_MEMORY, MB_CAUSE_CONNECTION, "memory",
-                            "out of memory for positions");
-    transaction->partition = kafka_stored_partition(group);
-    entry.key_at = texts->size;
-    kafka_stored_key(texts, group, stored);
-    entry.key_size = texts->size - entry.key_at;
     entry.value_at = texts->size;
-    kafka_stored_value(texts, stored->position, owner);
+    kafka_stored_value(texts, position, owner);
     entry.value_size = texts->size - entry.value_at;
-    if (texts->failed)
+    if (texts->failed ||
+        kafka_reserve(sink->host, (void **)&transaction->entries, sizeof entry,
+                      transaction->entries_count, &transaction->entries_capacity) != MB_OK)
         return mb_error_set(err, MB_NO_MEMORY, MB_CAUSE_CONNECTION, "memory",
                             "out of memory for positions");
     transaction->entries[transaction->entries_count++] = entry;
     return MB_OK;
+}
+
+enum mb_status kafka_transaction_add(struct mb_sink *sink, const char *group,
+                                     const struct mb_stored_position *stored, const char *owner,
+                                     struct mb_error *err)
+{
+    struct mb_text *texts = &sink->transaction->texts;
+    size_t key_at = texts->size;
+
+    sink->transaction->partition = kafka_stored_partition(group);
+    kafka_stored_key(texts, group, stored);
+    return add_entry(sink, key_at, stored->position, owner, err);
 }
 
 /* ---- reports ---- */
@@ -340,7 +350,7 @@ enum mb_status kafka_sink_positions(struct mb_sink *sink, const char *group,
     return status;
 }
 
-/* Hands one record to the library, which copies it. value null: a barrier. */
+/* Hands one record to the library, which copies it. */
 static rd_kafka_resp_err_t produce(struct mb_sink *sink, struct mb_slice key, struct mb_slice value)
 {
     struct kafka_transaction *transaction = sink->transaction;
@@ -380,9 +390,7 @@ static rd_kafka_resp_err_t write_entries(struct mb_sink *sink, int64_t deadline_
             const char *texts = transaction->texts.data;
 
             code = produce(sink, (struct mb_slice){texts + entry->key_at, entry->key_size},
-                           entry->value_size > 0
-                               ? (struct mb_slice){texts + entry->value_at, entry->value_size}
-                               : MB_SLICE_NULL);
+                           (struct mb_slice){texts + entry->value_at, entry->value_size});
             next += code == RD_KAFKA_RESP_ERR_NO_ERROR;
         }
         if (code != RD_KAFKA_RESP_ERR_NO_ERROR && code != RD_KAFKA_RESP_ERR__QUEUE_FULL)
@@ -509,17 +517,9 @@ enum mb_status kafka_transaction_store(struct mb_sink *sink, int64_t deadline_ms
     enum mb_status status = kafka_sink_begin(sink, err);
 
     if (status == MB_OK && transaction->entries_count == 0) {
-        struct kafka_entry entry = {0};
-
-        if (kafka_reserve(sink->host, (void **)&transaction->entries, sizeof entry, 0,
-                          &transaction->entries_capacity) == MB_OK) {
-            kafka_stored_barrier(&transaction->texts, transaction->id);
-            entry.key_size = transaction->texts.size;
-            transaction->entries[transaction->entries_count++] = entry;
-        }
-        if (entry.key_size == 0 || transaction->texts.failed)
-            status = mb_error_set(err, MB_NO_MEMORY, MB_CAUSE_CONNECTION, "memory",
-                                  "out of memory for positions");
+        kafka_stored_instance(&transaction->texts, transaction->id);
+        status = add_entry(sink, 0, (struct mb_position){.kind = MB_POSITION_NONE},
+                           transaction->owner, err);
     }
     if (status == MB_OK)
         status = commit(sink, deadline_ms, err);

@@ -169,6 +169,37 @@ def test_stopped_and_awake_again(place):
     assert place.committed(15, more_ms=300) == list(range(15))
 
 
+def test_stopped_with_more_in_hand(place):
+    """That it has told of itself once more since does not mean that another has its name."""
+    first = place.driver(LONG)
+    first.do("open", "load", "scopes 3", "begin", "send 0 5", "store 4")
+    first.signal(signal.SIGSTOP)
+    second = place.driver(LONG)
+    assert second.do("open", "load").text == "none"
+    second.do("begin", "send 0 5", "store 4", "commit")
+    first.signal(signal.SIGCONT)
+    assert first.tell("commit").status == DISCONNECTED
+    assert place.committed(5, more_ms=300) == list(range(5))
+
+
+def test_same_name_again(place):
+    """What a killed instance had is taken over without harm to the one that has its name now."""
+    old = [place.driver(), place.driver()]
+    for driver in old:
+        driver.do("open")
+    old[1].do("load", "begin", "send 0 5", "store 4", "commit")
+    for driver in old:
+        driver.end()
+    new = [place.driver(), place.driver()]
+    for driver in new:
+        driver.do("open")  # in this order: the second has the name of the second again
+    new[1].do("begin", "send 5 5")
+    assert new[0].do("load").text == "4"
+    new[1].do("commit")
+    new[0].do("begin", "send 10 5", "store 14", "commit")
+    assert place.committed(15, more_ms=300) == list(range(15))
+
+
 def test_let_go(place):
     """Who took over what was let go of leaves the other alone, which has more to do."""
     first, second = place.driver(), place.driver()

@@ -30,7 +30,7 @@ static void test_keys(void **state)
     assert_string_not_equal(key_of(&a, "a", "b", 1, 11), key_of(&b, "a", "b/1", 3, 1));
     assert_string_not_equal(key_of(&a, "a", "\xff", 1, 0), key_of(&b, "a", "%FF", 3, 0));
     mb_text_clear(&a);
-    kafka_stored_barrier(&a, "g.host.0.0");
+    kafka_stored_instance(&a, "g.host.0.0");
     assert_memory_equal(a.data, "/g.host.0.0", a.size);
     mb_text_release(&a);
     mb_text_release(&b);
