@@ -39,7 +39,7 @@ def test_once_over_kills(source, rounds, count, side_of, fresh, tmp_path, dice, 
     verdict.assert_kept(duplicates_max=0)
 
 
-@pytest.mark.parametrize("rounds", [3, pytest.param(20, marks=pytest.mark.long)])
+@pytest.mark.parametrize("rounds", [1, pytest.param(20, marks=pytest.mark.long)])
 def test_once_over_a_zombie(rounds, side_of, fresh, tmp_path, dice, ending, counts):
     """A process that stood still longer than its session goes on with what it has in hand: the one
     that took over has fenced it off."""
