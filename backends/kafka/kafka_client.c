@@ -3,8 +3,10 @@
 #include "kafka.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
+#include <sys/stat.h>
 #include <syslog.h>
 #include <unistd.h>
 
@@ -305,26 +307,50 @@ static int64_t token_expiry_ms(const struct kafka_client *client, const char *to
     return expiry_ms;
 }
 
+/* The size of the token, 0 with text. A pipe without a writer must not hold the lane. */
+static size_t read_token(const char *path, char *token, size_t size, char *text, size_t text_size)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+    struct stat info;
+    ssize_t got = -1;
+
+    if (fd >= 0 && fstat(fd, &info) == 0 && !S_ISREG(info.st_mode)) {
+        snprintf(text, text_size, "%.200s is no regular file", path);
+    } else {
+        if (fd >= 0)
+            got = read(fd, token, size - 1);
+        if (got < 0)
+            snprintf(text, text_size, "%.200s: %s", path, strerror(errno));
+    }
+    if (fd >= 0)
+        close(fd);
+    return got > 0 ? (size_t)got : 0;
+}
+
 static void token_event(struct kafka_client *client)
 {
     const char *path = client->endpoint->sasl.oauth_token_file;
     char text[256] = "no token_file is set";
     char token[TOKEN_SIZE_MAX];
+    char start[9] = "";
     size_t size = 0;
-    FILE *file = path != NULL ? fopen(path, "re") : NULL;
 
-    if (file != NULL) {
-        size = fread(token, 1, sizeof token - 1, file);
-        fclose(file);
-    } else if (path != NULL) {
-        snprintf(text, sizeof text, "%s: %s", path, strerror(errno));
+    if (path != NULL) {
+        snprintf(text, sizeof text, "%.200s holds no token", path);
+        size = read_token(path, token, sizeof token, text, sizeof text);
     }
     token[size] = '\0';
     token[strcspn(token, " \t\r\n")] = '\0';
     if (token[0] == '\0' ||
         rd_kafka_oauthbearer_set_token(client->rk, token, token_expiry_ms(client, token), "mbridge",
-                                       NULL, 0, text, sizeof text) != 0)
+                                       NULL, 0, text, sizeof text) != 0) {
+        /* It may repeat the token, or as much of it as there is room for. */
+        memcpy(start, token, strnlen(token, sizeof start - 1));
+        if (start[0] != '\0' && strstr(text, start) != NULL)
+            snprintf(text, sizeof text, "%.200s holds what is no token", path);
         rd_kafka_oauthbearer_set_token_failure(client->rk, text);
+    }
+    explicit_bzero(start, sizeof start);
     explicit_bzero(token, sizeof token);
 }
 

@@ -17,7 +17,7 @@ from brokers import RedisBroker
 
 from security.peer import Peer
 from support.bridge import Bridge, command, program
-from support.config import config
+from support.config import Raw, config
 from support.wait import until
 
 CORE = "c4n4ry7Zq"
@@ -132,26 +132,53 @@ def test_log_ins_that_succeed_and_are_refused(secrets, locked, rabbit, fresh, tm
     run.wait_logged("configuration reloaded")
     run.terminate()
     clean("\n".join(run.log), "\n".join(run.lines))
-    rabbit.ctl("delete_user", user)
+
+
+def repeat(endpoints, secrets, name, tmp_path, ending):
+    """A bridge to peers that repeat what they are sent, until each has been told of."""
+    bridge = ending(Bridge(tmp_path, config(
+        name, {"m": {"backend": "memory", "store": "x"}, **endpoints}, routes_of(endpoints),
+        log_level="debug"), env=secrets.env))
+    run = bridge.start()
+    for endpoint in endpoints:
+        run.wait_logged(f"route={endpoint} ", "keeps trying", seconds=30)
+    assert run.counters().total("delivered") == 0
+    run.kill()
+    clean("\n".join(run.log), "\n".join(run.lines))
 
 
 def test_brokers_that_repeat_what_they_are_sent(secrets, fresh, tmp_path, ending):
-    peers, endpoints = {}, {}
-    for platform in SINKS:
-        name = f"{platform}-echo"
-        peers[name] = ending(Peer(answer=echo))
-        endpoints[name] = secrets.endpoint(platform, peers[name].port, "plain")
-    bridge = ending(Bridge(tmp_path, config(
-        fresh("canary"), {"m": {"backend": "memory", "store": "x"}, **endpoints},
-        routes_of(endpoints), log_level="debug"), env=secrets.env))
-    run = bridge.start()
-    for name in endpoints:
-        run.wait_logged(f"route={name} ", "keeps trying", seconds=30)
-    assert run.counters().total("delivered") == 0
-    run.terminate()
-    clean("\n".join(run.log), "\n".join(run.lines))
+    peers = {name: ending(Peer(answer=echo)) for name in (*SINKS, "sentinel")}
+    endpoints = {f"{platform}-echo": secrets.endpoint(platform, peers[platform].port, "plain")
+                 for platform in SINKS}
+    endpoints["redis-sentinel"] = {"backend": "redis", "sentinel": {
+        "nodes": Raw(f'( "127.0.0.1:{peers["sentinel"].port}" )'), "master": "main",
+        "username": "shop", "password": SECRET}}
+    repeat(endpoints, secrets, fresh("canary"), tmp_path, ending)
     # The canary was there to be repeated.
-    assert CORE.encode() in peers["redis-echo"].everything
+    for name in ("redis", "sentinel"):
+        assert CORE.encode() in peers[name].everything
+
+
+@pytest.mark.long  # librdkafka takes 10 s to give up
+def test_tokens_are_not_repeated(secrets, fresh, tmp_path, ending):
+    peer, token = ending(Peer(answer=echo)), tmp_path / "token"
+    token.write_text(SECRET)
+    endpoints = {}
+    for name, options in (
+            ("kafka-token", {"token_file": str(token)}),
+            ("kafka-client", {"token_url": f"http://127.0.0.1:{peer.port}/token",
+                              "client_id": "shop", "client_secret": SECRET})):
+        made = {"backend": "kafka", "brokers": f"127.0.0.1:{peer.port}", "properties": ["debug=all"],
+                "sasl": {"mechanism": "OAUTHBEARER", "oauth": options}}
+        path = tmp_path / "one.conf"
+        path.write_text(config("one", {"m": {"backend": "memory", "store": "x"}, name: made},
+                               routes_of({name: made})))
+        code, out, err = command("check", path)
+        clean(out, err)
+        if code == 0:  # not every librdkafka can ask for tokens by HTTP
+            endpoints[name] = made
+    repeat(endpoints, secrets, fresh("canary"), tmp_path, ending)
 
 
 def test_copy_hides_what_its_arguments_hold(secrets, locked, tmp_path):

@@ -80,3 +80,20 @@ def test_a_bridge_waits_for_its_secret(kind, tmp_path, ending):
         assert run.terminate() == 0, run.tail()
     finally:
         broker.close()
+
+
+@pytest.mark.long  # librdkafka takes 10 s to give up
+@pytest.mark.parametrize("kind, told", [("missing", "No such file"), ("pipe", "no regular file"),
+                                        ("empty", "holds no token")])
+def test_a_token_that_is_none(kind, told, tmp_path, ending):
+    token = tmp_path / "token"
+    make(token, kind)
+    bridge = ending(Bridge(tmp_path, config("token", {
+        "m": {"backend": "memory", "store": "x"},
+        "k": {"backend": "kafka", "brokers": "127.0.0.1:1",
+              "sasl": {"mechanism": "OAUTHBEARER", "oauth": {"token_file": str(token)}}}}, [
+        {"name": "r", "from": {"endpoint": "m", "stream": "x"},
+         "to": {"endpoint": "k", "topic": "x"}}])))
+    run = bridge.start()
+    run.wait_logged("keeps trying", str(token), told)
+    assert len(run.counters()["routes"]) == 1
