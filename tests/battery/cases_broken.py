@@ -4,6 +4,7 @@ and says by which invariant. A row is kept if it did."""
 
 from pathlib import Path
 
+from battery.cases_order import violations, watched
 from battery.trial import OTHER_VARIANT, Case
 from support.bridge import program
 from support.judge import INVARIANTS
@@ -19,7 +20,8 @@ SMALL_WINDOW = {"messages": 400}  # makes commits frequent: a kill is seldom too
 
 
 def _modules(fault):
-    folder = Path(program()).resolve().parent.parent / "tests/decorated" / fault
+    """fault: a case's variant, which begins with the name of the fault."""
+    folder = Path(program()).resolve().parent.parent / "tests/decorated" / fault.split()[0]
     assert (folder / "kafka.so").exists() and (folder / "amqp091.so").exists(), folder
     return folder
 
@@ -126,9 +128,24 @@ def draining(trial, fault):
     return problems
 
 
+def wired(trial, fault):
+    """Seen on the wire alone: nothing is killed, and all arrives."""
+    route, bridge, record = watched(trial, {"MBRIDGE_MODULES": str(_modules(fault))})
+    route.feeder.start()
+    bridge.start()
+    wait_arrived(route.stream, 3000, bridge)
+    route.feeder.stop()
+    verdict = route.stream.finish(stall=STALL_S, poll=bridge.check)
+    checked, early = violations(route, record)
+    return verdict.problems() + (
+        [f"I8: {len(early)} of {checked} acknowledged before they were confirmed"] if early else [])
+
+
 BROKEN = (
     # fault, how it is shown, the source's and the sink's platform, what has to be found
     ("early_ack", killed, "kafka", "lost", "confirms what it has not sent"),
+    ("early_ack on the wire", wired, "kafka", "I8", "confirms what it has not sent"),
+    ("ack_at_poll on the wire", wired, "rabbitmq", "I8", "acknowledges what it hands out"),
     ("ack_at_poll", killed, "rabbitmq", "lost", "acknowledges what it hands out"),
     ("ack_newest", ended_while_refusing, "kafka", "lost", "commits ahead of what is confirmed"),
     ("ack_at_close", ended_while_refusing, "kafka", "lost", "loses on a clean stop"),
@@ -151,7 +168,7 @@ def _caught(fault, show, found):
         assert problems, "the oracle missed it"
         names = {problem.split(":")[0] for problem in problems}
         assert found in names, f"{found} is not among {problems}"
-        trial.row["caught by"] = f"{INVARIANTS.get(found, found)} ({found})"
+        trial.row["caught by"] = f"{INVARIANTS[found]} ({found})" if found in INVARIANTS else found
     return play
 
 

@@ -4,23 +4,24 @@
 import random
 from pathlib import Path
 
-from battery import (cases_bridge, cases_broken, cases_broker, cases_sink, cases_source,
-                     cases_wire)
+from battery import (cases_bridge, cases_broken, cases_broker, cases_order, cases_sink,
+                     cases_source, cases_wire)
 from battery.fleet import EXTRA, PLATFORMS, Absent
 from battery.trial import ABSENT, OTHER_VARIANT, Trial
 
 CASES = (*cases_bridge.CASES, *cases_broker.CASES, *cases_wire.CASES, *cases_sink.CASES,
-         *cases_source.CASES, *cases_broken.CASES)
+         *cases_source.CASES, *cases_broken.CASES,
+         *cases_order.CASES)
 PAIRS = [(source, sink) for source in PLATFORMS for sink in PLATFORMS]
 EXTRA_PAIRS = [pair for name in EXTRA for pair in (("kafka", name), (name, "kafka"))]
 # One row of each kind of fault is played every day.
-KINDS = (cases_bridge, cases_broker, cases_wire, (cases_sink, cases_source), cases_broken)
+KINDS = (cases_bridge, cases_broker, (cases_wire, cases_order), (cases_sink, cases_source), cases_broken)
 
 
 def rows_of(cases=(), pairs=()):
     """(case, pair), by case. cases, pairs: names to choose by, as "F3", "F3 sink", "kafka-redis"."""
     wanted = {name.lower() for name in cases}
-    for case in sorted(CASES, key=lambda case: int(case.number[1:])):
+    for case in sorted(CASES, key=lambda case: (case.number[0], int(case.number[1:]))):
         if wanted and not {case.number.lower(), case.name.lower()} & wanted:
             continue
         for pair in PAIRS + (EXTRA_PAIRS if case.extra or pairs else []):

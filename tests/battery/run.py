@@ -70,6 +70,8 @@ def told(row):
     counts = " ".join(f"{name}={row[name]}" for name in (
         "rounds", "confirmed", "lost", "corrupt", "disorder", "duplicates", "dead", "seconds")
         if name in row)
+    counts += "".join(f" {name}={row[name]}" for name in ("acknowledged", "gone", "poison",
+                                                          "caught by", "kinds") if name in row)
     detail = row.get("detail", "").splitlines()
     return (f"{row['case'] + ' ' + row['variant']:18} {row['pair']:20} {row['result']:7} {counts}"
             + (f"  {detail[0][:200]}" if detail else ""))
