@@ -108,6 +108,11 @@ void redis_commands_forget(struct mb_source *source, struct redis_scope *scope,
     push_run(scope->link, REDIS_COMMAND_ACK, scope);
 }
 
+void redis_commands_note(struct redis_scope *scope)
+{
+    push_run(scope->link, REDIS_COMMAND_NOTE, scope);
+}
+
 /* ---- answers ---- */
 
 static enum mb_status take_answer(struct mb_source *source, struct redis_link *link,
@@ -127,7 +132,9 @@ static enum mb_status take_answer(struct mb_source *source, struct redis_link *l
         else
             source->lease_lost = true;
     }
-    if (token->kind == REDIS_TOKEN_ERROR && run->kind != REDIS_COMMAND_REFRESH) {
+    if (token->kind == REDIS_TOKEN_ERROR && run->kind == REDIS_COMMAND_NOTE) {
+        redis_loss_refused(source, scope, token->text);
+    } else if (token->kind == REDIS_TOKEN_ERROR && run->kind != REDIS_COMMAND_REFRESH) {
         snprintf(what, sizeof what, "%s of stream \"%.200s\"",
                  run->kind == REDIS_COMMAND_ACK ? "an acknowledgement" : "the lease",
                  scope->stream);

@@ -8,6 +8,9 @@
 #define TAKE_COUNT "1000"
 #define TAKE_MAX   100000u /* calls; more is left to the timer */
 
+#define COUNTED_MAX   10000 /* unread entries, that they are counted one by one */
+#define COUNTED_COUNT "10001"
+
 static struct mb_slice text_of(const redisReply *reply)
 {
     return (struct mb_slice){reply->str, (size_t)reply->len};
@@ -163,6 +166,43 @@ static enum mb_status repair(struct mb_source *source, struct redis_scope *scope
     return status;
 }
 
+/* Entries that the group has not read were deleted one by one, among others that are there still.
+ * Those are counted, as far as that is no great matter; else one stands for all. */
+static enum mb_status compare_deleted(struct mb_source *source, struct redis_scope *scope,
+                                      struct redis_client *client, const redisReply *info,
+                                      const redisReply *group, int64_t deadline_ms,
+                                      struct mb_error *err)
+{
+    struct mb_position deleted = id_of(field_of(info, "max-deleted-entry-id"));
+    long long unread = number_of(info, "entries-added") - scope->read_base;
+    char after[2 * REDIS_NUMBER_MAX + 3];
+    const redisReply *last = field_of(group, "last-delivered-id");
+    struct mb_slice arguments[] = {
+        MB_SLICE_LITERAL("XRANGE"), mb_slice_text(scope->stream), MB_SLICE_NULL,
+        MB_SLICE_LITERAL("+"),      MB_SLICE_LITERAL("COUNT"),    MB_SLICE_LITERAL(COUNTED_COUNT),
+    };
+    redisReply *reply;
+    enum mb_status status;
+    long long there;
+
+    if (last == NULL || unread <= 0 || !is_behind(scope->given, deleted) ||
+        snprintf(after, sizeof after, "(%.*s", (int)last->len, last->str) >= (int)sizeof after)
+        return MB_OK;
+    if (unread > COUNTED_MAX) {
+        scope->lost += scope->given.hi > 0; /* a new group does not miss what was gone before it */
+        return MB_OK;
+    }
+    arguments[2] = mb_slice_text(after);
+    status = redis_call(client, deadline_ms, 6, arguments, &reply, err);
+    there = status == MB_OK && reply->type == REDIS_REPLY_ARRAY ? (long long)reply->elements : -1;
+    redis_reply_free(reply);
+    if (status != MB_OK || there < 0 || there >= unread)
+        return status;
+    scope->lost += (uint64_t)(unread - there);
+    scope->read_base += unread - there;
+    return repair(source, scope, client, group, deadline_ms, err);
+}
+
 /* More entries are gone from the front of the stream than the group has read (Redis 7 counts both).
  */
 static enum mb_status compare(struct mb_source *source, struct redis_scope *scope,
@@ -179,8 +219,10 @@ static enum mb_status compare(struct mb_source *source, struct redis_scope *scop
 
     scope->given = id_of(field_of(group, "last-delivered-id"));
     scope->read_base = added >= 0 ? read_of(info, group, added, removed) : -1;
-    if (scope->read_base < 0 || removed <= scope->read_base)
+    if (scope->read_base < 0)
         return MB_OK;
+    if (removed <= scope->read_base)
+        return compare_deleted(source, scope, client, info, group, deadline_ms, err);
     if (!is_behind(scope->given, next)) {
         scope->read_base = -1; /* an old miscount: there is no gap in front of the group */
         return MB_OK;
@@ -261,5 +303,7 @@ enum mb_status redis_group_prepare(struct mb_source *source, struct redis_scope 
         status = find_loss(source, scope, client, deadline_ms, err);
     if (status == MB_OK && source->ordered)
         status = take_pending(source, scope, client, deadline_ms, err);
+    if (status == MB_OK)
+        status = redis_loss_open(source, scope, client, deadline_ms, err);
     return status;
 }

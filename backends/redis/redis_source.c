@@ -194,6 +194,7 @@ static enum mb_status source_open(const struct mb_open_params *params,
     source->host = params->host;
     source->options = options;
     source->ordered = params->ordered;
+    source->loss_stops = params->loss_stops;
     source->consumer_slot.fd = -1;
     source->epoll = -1;
     source->body_field = mb_slice_text(options->body_field);
@@ -349,10 +350,9 @@ static void tell_events(struct mb_source *source)
             event = event_of(source, i, MB_EVENT_SCOPE_ASSIGNED);
             tell(source, &event);
         }
-        if (scope->lost > 0) {
+        if (scope->lost > 0 || scope->lost_before > 0) {
             event = event_of(source, i, MB_EVENT_LOSS);
-            event.count = scope->lost;
-            scope->lost = 0;
+            event.count = redis_loss_take(source, scope);
             tell(source, &event);
         }
         if (source->lease_lost && !source->told_lost) {

@@ -31,6 +31,7 @@ struct redis_scope {
     bool claiming;            /* a pass is under way */
     bool claimed;             /* the first pass is through */
     uint64_t lost;            /* found gone, and not told yet */
+    uint64_t lost_before;     /* noted by another instance, or by this one: to be told again */
     /* Entries that the group has read when base was set; -1: not known. Those that were trimmed
      * unread count as read once they have been told. */
     int64_t read_base;
@@ -74,7 +75,8 @@ enum redis_command_kind {
     REDIS_COMMAND_ACK,
     REDIS_COMMAND_REFRESH,
     REDIS_COMMAND_RENEW,
-    REDIS_COMMAND_RELEASE
+    REDIS_COMMAND_RELEASE,
+    REDIS_COMMAND_NOTE /* of a loss; refused, it is said once */
 };
 
 /* Commands of one kind, one after the other, that wait for their answers. */
@@ -129,6 +131,7 @@ struct mb_source {
     int epoll;                    /* -1: the descriptors are few enough for mb_wait */
     struct mb_slot consumer_slot; /* makes the consumer's name one of its own */
     bool ordered;
+    bool loss_stops;
     bool announced;
     bool paused;
     bool lease_lost;
@@ -168,6 +171,9 @@ enum mb_status redis_pull_link(struct mb_source *source, struct redis_link *link
 enum mb_status redis_commands_ack(struct mb_source *source, const struct mb_ack *acks, size_t count,
                                   struct mb_error *err);
 /* An entry that is gone: acknowledged, so that it does not come back. */
+/* A command that the scope's commands client has been given, with one answer. */
+void redis_commands_note(struct redis_scope *scope);
+
 void redis_commands_forget(struct mb_source *source, struct redis_scope *scope,
                            struct mb_position position);
 enum mb_status redis_commands_service(struct mb_source *source, struct redis_link *link,
@@ -183,6 +189,14 @@ enum mb_status redis_consumer_name(struct mb_source *source, const struct mb_ope
                                    struct mb_error *err);
 
 /* Groups at opening (redis_group.c). Blocking. */
+/* redis_loss.c: what was noted of losses, and what has been found at opening is noted. */
+enum mb_status redis_loss_open(struct mb_source *source, struct redis_scope *scope,
+                               struct redis_client *client, int64_t deadline_ms,
+                               struct mb_error *err);
+uint64_t redis_loss_take(struct mb_source *source, struct redis_scope *scope);
+void redis_loss_refused(const struct mb_source *source, const struct redis_scope *scope,
+                        struct mb_slice why);
+
 enum mb_status redis_group_prepare(struct mb_source *source, struct redis_scope *scope,
                                    struct redis_client *client, int64_t deadline_ms,
                                    struct mb_error *err);
