@@ -91,8 +91,8 @@ static void describe_source(struct mb_stream_record *record)
     if (is_log()) {
         record->partitions = partitions;
         record->partitions_count = (int32_t)sim.shape.scopes;
-    }
-    record->depth_messages = depth;
+    } else
+        record->depth_messages = depth;
 }
 
 static enum mb_status describe(struct mb_describer *of, uint32_t kind, const char *name,

@@ -45,7 +45,7 @@ static const char *const stat_names[SIM_STATS_COUNT] = {
     "source breaks", "sink breaks",   "failed opens", "revoked scopes",
     "lost scopes",   "fenced scopes", "takeovers",    "failed allocations",
     "stops",         "late stops",    "crashes",      "drains",
-    "limits",        "failed routes"};
+    "limits",        "failed routes", "commits",      "aborts"};
 
 static double now_seconds(void)
 {

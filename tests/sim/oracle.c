@@ -39,6 +39,7 @@ void sim_trace_shape(void)
               shape->dead_letter ? ", dead letters" : "",
               shape->on_reject == MB_REJECT_STOP ? ", stops on reject" : "",
               shape->order == MB_ORDER_NONE ? ", no order" : "", shape->create ? ", create" : "");
+    sim_trace("%s", shape->exactly ? "effectively once" : "at least once");
     sim_trace("window %u messages %lld bytes, rate %u, attempts %u, one in %u poison",
               shape->window_messages, (long long)shape->window_bytes, shape->rate_messages,
               shape->retry_attempts, shape->poison_one_in);
@@ -141,7 +142,8 @@ void sim_check_ack(uint32_t index)
     if (is_dropped(message))
         return;
     for (uint32_t outlet = 0; outlet < sim.shape.sinks; outlet++) {
-        if ((message->confirmed & 1u << outlet) != 0)
+        if ((message->confirmed & 1u << outlet) != 0 &&
+            (!sim.shape.exactly || message->stored[outlet] > 0))
             continue;
         if (is_buried && may_be_buried(message, outlet))
             continue;
@@ -185,8 +187,8 @@ static void check_order(uint32_t outlet, const struct sim_message *message)
     uint32_t *highest = &scope->highest[outlet][message->key];
 
     if (message->place + 1 < *highest) {
-        if (sim.shape.order == MB_ORDER_KEY && (scope->refused & 1u << outlet) == 0 &&
-            message->ttl_ms == 0)
+        if (sim.shape.order == MB_ORDER_KEY &&
+            ((scope->refused & 1u << outlet) == 0 || sim.shape.exactly) && message->ttl_ms == 0)
             sim_violate("I4", "outlet %u has message %u of scope %u behind message %u", outlet,
                         message->place, message->scope, *highest - 1);
         return;
@@ -209,12 +211,33 @@ void sim_store(uint32_t outlet, uint32_t index)
     } else {
         sim.stats[SIM_DUPLICATES]++;
     }
+    if (message->stored[outlet] > 1 && sim.shape.exactly && outlet != sim_dead_outlet())
+        sim_violate("I3", "message %u is in the destination twice, effectively once was promised",
+                    index);
     if (message->stored[outlet] > 1 + message->excuse[outlet])
         sim_violate("I3", "outlet %u has message %u %u times, after %u faults that excuse it",
                     outlet, index, message->stored[outlet], message->excuse[outlet]);
     if (outlet == sim_dead_outlet() && !message->unreadable && message->poison == 0 &&
         sim.shape.retry_attempts == 0)
         sim_violate("I1", "message %u is in the dead letters without a reason", index);
+}
+
+void sim_stored_position(uint32_t scope_id, uint64_t position, bool released)
+{
+    struct sim_scope *scope = &sim.scopes[scope_id];
+
+    scope->released = released;
+    if (position == 0)
+        return;
+    if (position < scope->position)
+        sim_violate("I1", "the stored position of scope %u goes back", scope_id);
+    for (uint32_t i = 0; i < scope->count; i++) {
+        uint64_t offset = sim.messages[scope->first + i].offset;
+
+        if (offset > scope->position && offset <= position)
+            check_safe(scope->first + i);
+    }
+    scope->position = position;
 }
 
 void sim_completed(uint32_t outlet, const struct sim_body *body, enum mb_cause cause)
@@ -240,12 +263,21 @@ void sim_completed(uint32_t outlet, const struct sim_body *body, enum mb_cause c
     sim_excuse(message->scope, outlet);
 }
 
+/* Dead letters are no part of a transaction: the source gives them out again from where the sink
+ * stands, whatever it was told. */
+static bool is_at_risk(const struct sim_message *message)
+{
+    if (sim.shape.exactly)
+        return message->generation > 0 && message->offset > sim.scopes[message->scope].position;
+    return message->taken && !message->acked;
+}
+
 void sim_excuse(uint32_t scope, uint32_t outlet)
 {
     for (uint32_t i = 0; i < sim.messages_count; i++) {
         struct sim_message *message = &sim.messages[i];
 
-        if (!message->taken || message->acked || (scope != ALL && message->scope != scope))
+        if (!is_at_risk(message) || (scope != ALL && message->scope != scope))
             continue;
         for (uint32_t k = 0; k < SIM_OUTLETS_MAX; k++)
             message->excuse[k] += outlet == ALL || outlet == k ? 1 : 0;
@@ -273,13 +305,15 @@ void sim_takeover(uint32_t scope_id)
     sim.stats[SIM_TAKEOVERS]++;
     sim_trace("another member works on scope %u", scope_id);
     sim_sinks_settle();
+    if (sim.shape.exactly && !scope->released)
+        sim_sink_fence();
     for (uint32_t k = 0; k < sim.shape.sinks; k++)
         scope->blurred |= sim_sinks_hold(k, scope_id) ? 1u << k : 0;
     for (uint32_t i = 0; i < scope->count && count > 0; i++) {
         uint32_t index = scope->first + i;
         struct sim_message *message = &sim.messages[index];
 
-        if (message->acked)
+        if (sim_is_done(message))
             continue;
         if (message->appears_ms > sim.now_ms)
             return;
@@ -293,6 +327,8 @@ void sim_takeover(uint32_t scope_id)
         }
         if (message->unreadable || message->poison != 0)
             sim_store(sim_dead_outlet(), index);
+        if (sim.shape.exactly)
+            sim_stored_position(scope_id, message->offset, true);
         sim_broker_acked(index);
     }
 }
@@ -334,7 +370,7 @@ void sim_check_open(void)
     uint32_t open = 0;
 
     for (uint32_t i = 0; i < sim.messages_count; i++)
-        open += sim.messages[i].taken ? 1 : 0;
+        open += sim.messages[i].taken && sim_source_has(sim.messages[i].scope) ? 1 : 0;
     if (open > sim.shape.window_messages)
         check_open_messages(open);
 }
@@ -356,7 +392,8 @@ void sim_check_closed(void)
     for (uint32_t k = 0; k < sim.shape.sinks; k++) {
         uint64_t confirmed = mb_counter_get(&counters->confirmed[sim.shape.sinks_before + k]);
 
-        if (confirmed != sim.life_confirmed[k])
+        if (sim.shape.exactly ? confirmed > sim.life_confirmed[k]
+                              : confirmed != sim.life_confirmed[k])
             sim_violate("I5", "outlet %u confirmed %u, counted are %llu", k, sim.life_confirmed[k],
                         (unsigned long long)confirmed);
     }
@@ -370,10 +407,16 @@ void sim_check_instances(void)
         sim_violate("contract", "the lane is closed, an instance of it is not");
 }
 
-bool sim_all_acked(void)
+bool sim_is_done(const struct sim_message *message)
+{
+    return message->acked ||
+           (sim.shape.exactly && message->offset <= sim.scopes[message->scope].position);
+}
+
+bool sim_all_done(void)
 {
     for (uint32_t i = 0; i < sim.messages_count; i++) {
-        if (!sim.messages[i].acked)
+        if (!sim_is_done(&sim.messages[i]))
             return false;
     }
     return true;
@@ -406,9 +449,9 @@ static void check_last(uint32_t outlet, uint32_t scope_id)
 void sim_check_end(void)
 {
     for (uint32_t i = 0; i < sim.messages_count; i++) {
-        if (!sim.messages[i].acked)
-            sim_violate("I7", "message %u of scope %u is still at the source", i,
-                        sim.messages[i].scope);
+        if (!sim_is_done(&sim.messages[i]))
+            sim_violate("I7", "the end, but message %u of scope %u is still at the source",
+                        sim.messages[i].place, sim.messages[i].scope);
         check_safe(i);
     }
     for (uint32_t k = 0; k < sim.shape.sinks && sim.shape.order == MB_ORDER_KEY; k++) {

@@ -46,6 +46,7 @@ struct sim_shape {
     uint32_t rate_messages;
     uint32_t retry_attempts;
     uint32_t sinks_before; /* the route is one of those that isolate_sinks runs */
+    bool exactly;          /* the sink stores positions in transactions: nothing comes twice */
     bool create;
     bool filter;
     bool gaps; /* positions that no message has */
@@ -97,8 +98,10 @@ struct sim_scope {
     uint32_t first;
     uint32_t count;
     uint32_t epoch;
-    uint32_t refused; /* bits of sinks that refused something of it within a pipeline */
-    uint32_t blurred; /* … that had something under way when another member took it over */
+    uint32_t refused;  /* bits of sinks that refused something of it within a pipeline */
+    uint64_t position; /* transactions: of the last message that the sink has; 0: none */
+    bool released;     /* … and nobody holds the scope */
+    uint32_t blurred;  /* … that had something under way when another member took it over */
     uint32_t highest[SIM_OUTLETS_MAX][SIM_KEYS_MAX]; /* first occurrences: place + 1 */
 };
 
@@ -126,6 +129,8 @@ enum sim_stat {
     SIM_DRAINS,
     SIM_LIMITS,
     SIM_ROUTE_FAILURES,
+    SIM_COMMITS,
+    SIM_ABORTS,
     SIM_STATS_COUNT
 };
 
@@ -209,6 +214,8 @@ uint64_t sim_source_traits(void);
 int64_t sim_source_ready_ms(int fd, int16_t events);
 /* It was taken away while the core could not act on it yet. */
 bool sim_source_scope_is_loose(uint32_t scope);
+/* The scope is the lane's, and nobody is taking it away: what it has of it is open. */
+bool sim_source_has(uint32_t scope);
 void sim_sources_crash(void);
 bool sim_sources_are_closed(void);
 void sim_sources_release(void);
@@ -224,6 +231,8 @@ int64_t sim_sink_ready_ms(int fd, int16_t events);
 void sim_sinks_settle(void); /* what is written and due is stored */
 /* Something of the scope is under way to the outlet. */
 bool sim_sinks_hold(uint32_t outlet, uint32_t scope);
+/* Another member has taken the sink's group: transactions of ours cannot be committed. */
+void sim_sink_fence(void);
 void sim_sinks_crash(void);
 bool sim_sinks_are_closed(void);
 void sim_sinks_release(void);
@@ -252,6 +261,10 @@ void sim_check_send(uint32_t outlet, const struct sim_body *body);
 void sim_check_ack(uint32_t index); /* the lane acknowledges it */
 void sim_broker_acked(uint32_t index);
 void sim_store(uint32_t outlet, uint32_t index);
+/* A transaction stored how far the scope was read. position 0: as before. */
+void sim_stored_position(uint32_t scope, uint64_t position, bool released);
+/* Nothing is left to do for it. */
+bool sim_is_done(const struct sim_message *message);
 void sim_completed(uint32_t outlet, const struct sim_body *body, enum mb_cause cause);
 /* A fault: what the bridge holds may come again. scope: UINT32_MAX: of all; outlet likewise. */
 void sim_excuse(uint32_t scope, uint32_t outlet);
@@ -262,7 +275,7 @@ void sim_check_open(void);
 void sim_check_instances(void);
 void sim_check_closed(void);
 void sim_check_end(void);
-bool sim_all_acked(void);
+bool sim_all_done(void);
 
 /* ---- life.c ---- */
 

@@ -3,51 +3,23 @@
  * Instances of a sink. What is written arrives after a time, in order within a partition of the
  * destination, and is answered later still, in any order.
  */
-#include "sim.h"
+#include "sink.h"
 
 #include <poll.h>
 #include <stdlib.h>
 
-#define ALL        UINT32_MAX
-#define FD_FIRST   100000
-#define FLIGHT_MAX 128u
-
-struct item {
-    uint64_t sequence;
-    const struct mb_message *message;
-    struct sim_body body; /* as it was when it was sent */
-    bool written;
-    bool settled; /* what becomes of it has come about */
-    bool stored;
-    enum mb_cause cause;
-    const char *reason;
-    int64_t store_ms;
-    int64_t answer_ms;
-};
-
-struct mb_sink {
-    struct mb_sink *next;
-    int fd;
-    uint32_t outlet;
-    bool closed;
-    bool ended;
-    uint32_t flight_max;
-    int64_t ends_ms;
-    int64_t blocked_until_ms;
-    int64_t linger_until_ms; /* SIM_NEVER: nothing is buffered */
-    int64_t last_store_ms[SIM_KEYS_MAX];
-    uint32_t count;
-    struct item items[FLIGHT_MAX];
-};
+#define FD_FIRST 100000
 
 /* ---- at the broker ---- */
 
-static void settle_item(struct mb_sink *sink, struct item *item)
+static void settle_item(struct mb_sink *sink, struct sim_item *item)
 {
     const struct sim_message *message = &sim.messages[item->body.index];
 
     item->settled = true;
-    if (item->stored)
+    if (item->stored && sim_is_transactional(sink->outlet))
+        sink->staged[sink->staged_count++] = item->body.index;
+    else if (item->stored)
         sim_store(sink->outlet, item->body.index);
     else if (item->cause != MB_CAUSE_MESSAGE || sim.shape.on_reject == MB_REJECT_STOP)
         sim.scopes[message->scope].refused |= 1u << sink->outlet;
@@ -56,7 +28,7 @@ static void settle_item(struct mb_sink *sink, struct item *item)
 static void sink_settle(struct mb_sink *sink, int64_t until_ms)
 {
     for (uint32_t i = 0; i < sink->count; i++) {
-        struct item *item = &sink->items[i];
+        struct sim_item *item = &sink->items[i];
 
         if (item->written && !item->settled && item->store_ms <= until_ms)
             settle_item(sink, item);
@@ -92,7 +64,7 @@ static void sink_end(struct mb_sink *sink)
     sim_trace("outlet %u breaks with %u under way", sink->outlet, sink->count);
     sink->ended = true;
     sink->count = 0;
-    sim_excuse(ALL, sink->outlet);
+    sim_excuse(SIM_ALL, sink->outlet);
 }
 
 void sim_sinks_crash(void)
@@ -113,20 +85,28 @@ bool sim_sinks_are_closed(void)
     return true;
 }
 
+void sim_sink_fence(void)
+{
+    for (struct mb_sink *sink = sim.sinks; sink != NULL; sink = sink->next) {
+        if (!sink->closed && sim_is_transactional(sink->outlet))
+            sink->fenced = true;
+    }
+}
+
 static bool is_full(const struct mb_sink *sink, int64_t at_ms)
 {
     return sim_is_rough() && at_ms >= sim.full_at_ms[sink->outlet] &&
            at_ms < sim.full_until_ms[sink->outlet];
 }
 
-static void refuse(struct item *item)
+static void refuse(struct sim_item *item)
 {
     item->cause = sim_one_in(4) ? MB_CAUSE_CONNECTION : MB_CAUSE_DESTINATION;
     item->stored = item->cause == MB_CAUSE_CONNECTION && sim_one_in(2);
     item->reason = "refused";
 }
 
-static void write_item(struct mb_sink *sink, struct item *item)
+static void write_item(struct mb_sink *sink, struct sim_item *item)
 {
     const struct sim_message *message = &sim.messages[item->body.index];
     uint32_t partition = message->key;
@@ -173,7 +153,7 @@ static void write_all(struct mb_sink *sink)
 
 /* ---- operations ---- */
 
-static void op_begins(const struct mb_sink *sink, const char *name)
+void sim_sink_op(const struct mb_sink *sink, enum mb_port_state state, const char *name)
 {
     const struct mb_port *port = &sim.lane->outlets[sink->outlet].port;
 
@@ -181,16 +161,16 @@ static void op_begins(const struct mb_sink *sink, const char *name)
         sim_violate("contract", "sink %s after close", name);
     if (sink->ended)
         sim_violate("contract", "sink %s after the end of its life", name);
-    if (port->state != MB_PORT_OPEN || port->sink != sink)
-        sim_violate("contract", "sink %s while a connector thread has it", name);
+    if (port->state != state || port->sink != sink)
+        sim_violate("contract", "sink %s while another has it", name);
 }
 
-static bool op_breaks(const struct mb_sink *sink)
+static void op_begins(const struct mb_sink *sink, const char *name)
 {
-    return sim_is_rough() && sim.now_ms >= sink->ends_ms && !sim_one_in(3);
+    sim_sink_op(sink, MB_PORT_OPEN, name);
 }
 
-static enum mb_status broken(struct mb_sink *sink, struct mb_error *err)
+enum mb_status sim_sink_broken(struct mb_sink *sink, struct mb_error *err)
 {
     sink_end(sink);
     return mb_error_set(err, MB_DISCONNECTED,
@@ -198,11 +178,21 @@ static enum mb_status broken(struct mb_sink *sink, struct mb_error *err)
                         "reset");
 }
 
+enum mb_status sim_sink_result(struct mb_sink *sink, struct mb_error *err)
+{
+    bool breaks = sim_is_rough() && sim.now_ms >= sink->ends_ms && !sim_one_in(3);
+
+    return breaks || sink->fenced ? sim_sink_broken(sink, err) : MB_OK;
+}
+
 static uint64_t traits(const void *endpoint, const void *options)
 {
+    const struct sim_sink_options *own = options;
+
     (void)endpoint;
-    (void)options;
-    return 0;
+    return sim_is_transactional((uint32_t)own->outlet)
+               ? MB_SINK_TRANSACTIONS | MB_SINK_STORES_POSITIONS
+               : 0;
 }
 
 static enum mb_status sink_open(const struct mb_open_params *params, struct mb_sink **ret_sink,
@@ -224,7 +214,7 @@ static enum mb_status sink_open(const struct mb_open_params *params, struct mb_s
     sink = sim_calloc(1, sizeof *sink);
     sink->outlet = outlet;
     sink->fd = FD_FIRST + (sim.sinks != NULL ? sim.sinks->fd - FD_FIRST + 1 : 0);
-    sink->flight_max = sim_one_in(2) ? FLIGHT_MAX : 1 + (uint32_t)sim_below(20);
+    sink->flight_max = sim_one_in(2) ? SIM_FLIGHT_MAX : 1 + (uint32_t)sim_below(20);
     sink->ends_ms = sim_after(sim.shape.sink_break_ms);
     sink->linger_until_ms = SIM_NEVER;
     sink->next = sim.sinks;
@@ -267,7 +257,7 @@ int64_t sim_sink_ready_ms(int fd, int16_t events)
 
 static void take_item(struct mb_sink *sink, const struct mb_outgoing *outgoing)
 {
-    struct item *item = &sink->items[sink->count];
+    struct sim_item *item = &sink->items[sink->count];
     const struct sim_body *body = sim_body_of(outgoing->message);
 
     for (uint32_t i = 0; i < sink->count; i++) {
@@ -276,8 +266,8 @@ static void take_item(struct mb_sink *sink, const struct mb_outgoing *outgoing)
                         (unsigned long long)outgoing->sequence);
     }
     sim_check_send(sink->outlet, body);
-    *item =
-        (struct item){.sequence = outgoing->sequence, .message = outgoing->message, .body = *body};
+    *item = (struct sim_item){
+        .sequence = outgoing->sequence, .message = outgoing->message, .body = *body};
     sink->count++;
     if (!sim.shape.lingers)
         write_item(sink, item);
@@ -289,6 +279,8 @@ static enum mb_status sink_send(struct mb_sink *sink, const struct mb_outgoing *
                                 size_t *ret_taken, struct mb_error *err)
 {
     op_begins(sink, "send");
+    if (sim_is_transactional(sink->outlet) && !sink->begun)
+        sim_violate("contract", "outlet %u is sent messages outside a transaction", sink->outlet);
     for (size_t i = 0; i < count; i++) {
         if (i > 0 && items[i].sequence <= items[i - 1].sequence)
             sim_violate("contract", "sequences do not increase from item to item");
@@ -304,10 +296,10 @@ static enum mb_status sink_send(struct mb_sink *sink, const struct mb_outgoing *
         (*ret_taken)++;
     }
     sim_trace("outlet %u takes %u", sink->outlet, (unsigned)*ret_taken);
-    return op_breaks(sink) ? broken(sink, err) : MB_OK;
+    return sim_sink_result(sink, err);
 }
 
-static void check_memory(const struct item *item)
+static void check_memory(const struct sim_item *item)
 {
     const struct sim_body *body = sim_body_of(item->message);
 
@@ -318,12 +310,12 @@ static void check_memory(const struct item *item)
 static enum mb_status sink_completions(struct mb_sink *sink, struct mb_completion *completions,
                                        size_t max, size_t *ret_count, struct mb_error *err)
 {
-    uint32_t most = sim_one_in(2) ? FLIGHT_MAX : 1 + (uint32_t)sim_below(8);
+    uint32_t most = sim_one_in(2) ? SIM_FLIGHT_MAX : 1 + (uint32_t)sim_below(8);
 
     op_begins(sink, "completions");
     sink_settle(sink, sim.now_ms);
     for (uint32_t i = 0; i < sink->count && *ret_count < max && *ret_count < most;) {
-        struct item *item = &sink->items[i];
+        struct sim_item *item = &sink->items[i];
 
         if (!item->settled || item->answer_ms > sim.now_ms) {
             i++;
@@ -339,14 +331,14 @@ static enum mb_status sink_completions(struct mb_sink *sink, struct mb_completio
         sink->count--;
         memmove(item, item + 1, (sink->count - i) * sizeof *item);
     }
-    return op_breaks(sink) ? broken(sink, err) : MB_OK;
+    return sim_sink_result(sink, err);
 }
 
 static enum mb_status sink_flush(struct mb_sink *sink, struct mb_error *err)
 {
     op_begins(sink, "flush");
-    if (op_breaks(sink))
-        return broken(sink, err);
+    if (sim_sink_result(sink, err) != MB_OK)
+        return err->status;
     if (sim_one_in(30))
         return MB_AGAIN;
     write_all(sink);
@@ -356,8 +348,8 @@ static enum mb_status sink_flush(struct mb_sink *sink, struct mb_error *err)
 static enum mb_status sink_service(struct mb_sink *sink, struct mb_error *err)
 {
     op_begins(sink, "service");
-    if (op_breaks(sink))
-        return broken(sink, err);
+    if (sim_sink_result(sink, err) != MB_OK)
+        return err->status;
     if (sim.now_ms >= sink->linger_until_ms)
         write_all(sink);
     return MB_OK;
@@ -368,7 +360,7 @@ static void sink_close(struct mb_sink *sink)
     if (sink->closed)
         sim_violate("contract", "a sink is closed twice");
     if (!sink->ended && sim.lane->phase < MB_LANE_CLOSING)
-        sim_excuse(ALL, sink->outlet);
+        sim_excuse(SIM_ALL, sink->outlet);
     if (!sink->ended) {
         for (uint32_t i = 0; i < sink->count; i++)
             check_memory(&sink->items[i]);
@@ -399,4 +391,9 @@ const struct mb_sink_ops sim_sink_ops = {
     .flush = sink_flush,
     .service = sink_service,
     .close = sink_close,
+    .begin = sim_sink_begin,
+    .positions = sim_sink_positions,
+    .commit = sim_sink_commit,
+    .abort = sim_sink_abort,
+    .load_positions = sim_sink_load_positions,
 };

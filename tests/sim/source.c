@@ -246,6 +246,7 @@ static bool hand_out(struct mb_source *source, struct mb_batch *batch, uint32_t 
     held->next++;
     from->taken = true;
     from->told = false;
+    from->acked = false;
     from->generation++;
     from->tag = ++held->tag;
     from->confirmed = 0;
@@ -280,7 +281,8 @@ static void skip_acked(struct mb_source *source, uint32_t scope)
 {
     struct sim_held *held = &source->scopes[scope];
 
-    while (held->next < sim.scopes[scope].count && sim_message_at(scope, held->next)->acked)
+    while (!held->seeks && held->next < sim.scopes[scope].count &&
+           sim_message_at(scope, held->next)->acked)
         held->next++;
 }
 
@@ -332,7 +334,7 @@ static void ack_in_order(struct mb_source *source, const struct mb_ack *ack)
     const struct sim_message *last = NULL;
     uint32_t count = 0;
 
-    for (; held->told < sim.scopes[ack->scope].count; held->told++) {
+    for (; held->told < held->next; held->told++) {
         struct sim_message *message = sim_message_at(ack->scope, held->told);
 
         if (message->acked && !message->taken)

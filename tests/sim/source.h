@@ -17,6 +17,7 @@ struct sim_held {
     uint32_t next; /* place to hand out next */
     uint32_t told; /* acknowledged in order: places below it are told */
     uint64_t tag;
+    bool seeks; /* it began where the core said: what it acknowledged may come again */
     bool loose; /* taken away in poll: the core acts on it after the next service */
     uint32_t commit_epoch;
 };

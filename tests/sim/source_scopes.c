@@ -7,6 +7,11 @@ bool sim_source_scope_is_loose(uint32_t scope)
     return sim.sources != NULL && sim.sources->scopes[scope].loose;
 }
 
+bool sim_source_has(uint32_t scope)
+{
+    return sim.sources != NULL && sim.sources->scopes[scope].hold == SIM_STARTED;
+}
+
 /* What was told of the scope is stored, or lost: below commits_below what is being committed. */
 static void settle_scope(struct mb_source *source, uint32_t scope, bool stored, bool commit_stored)
 {
@@ -101,9 +106,9 @@ void sim_scope_changes(struct mb_source *source, uint32_t scope, bool in_poll)
     }
     if (!sim_is_rough() || held->loose)
         return;
-    if (held->hold == SIM_REVOKING || (held->hold == SIM_STARTED && (in_poll || sim_one_in(3)))) {
+    if (held->hold == SIM_REVOKING || in_poll || sim_one_in(3)) {
         take_away(source, scope, in_poll);
-    } else if (held->hold == SIM_STARTED) {
+    } else {
         int64_t left_ms = sim_one_in(4) ? 0 : (int64_t)sim_below(400);
 
         sim.stats[SIM_REVOKED]++;
@@ -132,8 +137,16 @@ enum mb_status sim_source_start(struct mb_source *source, const struct mb_scope_
             continue; /* it changed meanwhile */
         held->hold = SIM_STARTED;
         held->next = 0;
-        while (held->next < sim.scopes[scope].count && sim_message_at(scope, held->next)->acked)
+        held->seeks = starts[i].position.kind == MB_POSITION_OFFSET;
+        if (!held->seeks && starts[i].position.kind != MB_POSITION_STORED)
+            sim_violate("contract", "a start at a position of kind %u", starts[i].position.kind);
+        while (held->next < sim.scopes[scope].count) {
+            const struct sim_message *message = sim_message_at(scope, held->next);
+
+            if (held->seeks ? message->offset >= starts[i].position.lo : !message->acked)
+                break;
             held->next++;
+        }
         held->told = held->next;
     }
     return MB_OK;
