@@ -11,7 +11,7 @@ from support.config import config
 from support.pair import columns, sizes
 from support.redis_side import RedisSide
 from support.route import Route, kill_rounds, stop_and_judge, wait_arrived
-from support.sides import KafkaSide
+from support.sides import KafkaSide, RabbitSide
 from support.wait import until
 
 ONCE = {"delivery": "effectively-once"}
@@ -20,14 +20,19 @@ LASTING = {"identity": "shop"}
 
 
 def _route(source, sink, fresh, tmp_path, dice, ending, rate=4000, **more):
-    ends = {"a": LASTING} if source.platform == "redis" else {}
-    route = ending(Route(source, sink, fresh, tmp_path, dice, rate=rate, endpoints=ends,
+    changed = {"a": LASTING} if source.platform == "redis" else {}
+    route = ending(Route(source, sink, fresh, tmp_path, dice, rate=rate, endpoints=changed,
                          **{**ONCE, **more}))
     return route, ending(route.bridge())
 
 
-def _source(name, kafka, redis):
-    return KafkaSide(kafka) if name == "kafka" else RedisSide(redis)
+@pytest.fixture
+def source_of(kafka3, redis, request):
+    def find(name):
+        if name == "stream":
+            return RabbitSide(request.getfixturevalue("rabbit"), **{"x-queue-type": "stream"})
+        return KafkaSide(kafka3) if name == "kafka" else RedisSide(redis)
+    return find
 
 
 def _judged(route, bridge, counts, **more):
@@ -37,11 +42,13 @@ def _judged(route, bridge, counts, **more):
 
 
 @pytest.mark.parametrize("rounds, each", sizes((3, 1000), (50, 3000)))
-@pytest.mark.parametrize("source", ["kafka", "redis"])
-def test_killed_under_load(source, rounds, each, kafka3, redis, fresh, tmp_path, dice, ending,
+@pytest.mark.parametrize("source", ["kafka", "redis",
+                                    pytest.param("stream", marks=pytest.mark.long)])
+def test_killed_under_load(source, rounds, each, source_of, redis, fresh, tmp_path, dice, ending,
                            counts):
-    route, bridge = _route(_source(source, kafka3, redis), RedisSide(redis), fresh, tmp_path, dice,
-                           ending)
+    ends = {"from": {"start": "earliest"}} if source == "stream" else None
+    route, bridge = _route(source_of(source), RedisSide(redis), fresh, tmp_path, dice, ending,
+                           ends=ends)
     route.feeder.start()
     bridge.start()
     kill_rounds(route, bridge, rounds, each, dice)
@@ -51,11 +58,11 @@ def test_killed_under_load(source, rounds, each, kafka3, redis, fresh, tmp_path,
 
 @pytest.mark.long
 @pytest.mark.parametrize("source", ["kafka", "redis"])
-def test_over_a_zombie(source, kafka3, redis, fresh, tmp_path, dice, ending, counts):
+def test_over_a_zombie(source, source_of, redis, fresh, tmp_path, dice, ending, counts):
     """A process that stood still until another took over goes on with what it has in hand."""
     rounds = 5
-    route, first = _route(_source(source, kafka3, redis), RedisSide(redis), fresh, tmp_path, dice,
-                          ending, rate=2000)
+    route, first = _route(source_of(source), RedisSide(redis), fresh, tmp_path, dice, ending,
+                          rate=2000)
     second = ending(route.bridge("second"))
     route.feeder.start()
     first.start()
@@ -71,6 +78,30 @@ def test_over_a_zombie(source, kafka3, redis, fresh, tmp_path, dice, ending, cou
         second.run.kill()
         route.stream.fault()
         wait_arrived(route.stream, route.stream.arrived + 2000, first)
+    _judged(route, first, counts, rounds=rounds)
+
+
+@pytest.mark.long
+def test_partitions_change_hands(kafka3, redis, fresh, tmp_path, dice, ending, counts):
+    """Two processes share a topic, and one or the other is killed or stopped: what both have in
+    hand of a partition meets in the same stream."""
+    rounds = 6
+    route, first = _route(KafkaSide(kafka3), RedisSide(redis), fresh, tmp_path, dice, ending,
+                          rate=2000, lanes=2)
+    second = ending(route.bridge("second"))
+    route.feeder.start()
+    first.start()
+    second.start()
+    wait_arrived(route.stream, 500, first)
+    for number in range(rounds):
+        wait_arrived(route.stream, route.stream.arrived + dice.randrange(1000, 3000), first)
+        route.stream.fault()
+        if number % 2:
+            first.run.kill()
+        else:
+            first.run.terminate()
+        first.start()
+        first, second = second, first
     _judged(route, first, counts, rounds=rounds)
 
 
