@@ -185,7 +185,7 @@ static void huge(struct mutant *mutant, struct mb_fuzz_input *input)
                                         "${header.a:-"};
     size_t kind = below(input, sizeof units / sizeof units[0]);
     size_t unit = strlen(units[kind]);
-    size_t count = (size_t)1 << below(input, 15);
+    size_t count = (size_t)1 << below(input, 1 + below(input, 15));
     bool quoted = kind < 5 && kind != 1;
     uint8_t *text = malloc(unit * count + 2);
     size_t size = 0;

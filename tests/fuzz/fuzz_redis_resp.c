@@ -8,6 +8,8 @@
 
 #include "backends/redis/redis_resp.h"
 
+#define NEST "*1\r\n*1\r\n*1\r\n*1\r\n"
+
 #define AHEAD_MAX ((size_t)2 << 20)
 
 size_t mb_fuzz_seed(size_t index, uint8_t *data, size_t size)
@@ -19,8 +21,7 @@ size_t mb_fuzz_seed(size_t index, uint8_t *data, size_t size)
         "\x03$2147483647\r\n",
         "\x05*2147483647\r\n:1\r\n:2\r\n",
         "\x09*9223372036854775807\r\n$1\r\nx\r\n",
-        "\x02*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1"
-        "\r\n*1\r\n*1\r\n",
+        "\x02" NEST NEST NEST NEST NEST,
         "\x05:-9223372036854775808\r\n:99999999999999999999\r\n",
     };
     size_t length;
