@@ -145,6 +145,7 @@ static bool life_begin(void)
         sim.lane->outlets[i].port.backoff.seed = sim_random();
         sim.lane->outlets[i].backoff.seed = sim_random();
     }
+    sim.lane->observers[sim.lane->observers_count++] = sim_observer;
     sim.lane->stop_timeout_ms = sim_one_in(3) ? 200 : 30000;
     sim_trace("a lane begins: window %u", sim.shape.window_messages);
     return true;
@@ -266,6 +267,9 @@ static void life_end(void)
     sim_check_closed();
     if (lane->failed && !may_fail())
         sim_violate("contract", "the route stopped: %s", lane->error.text);
+    if (lane->failed && !sim.alloc_failed && sim.shape.retry_attempts == 0 &&
+        strcmp(lane->error.reason, "poison") != 0 && strcmp(lane->error.reason, "unreadable") != 0)
+        sim_violate("contract", "the route stopped for another reason: %s", lane->error.reason);
     if (lane->limit_messages > 0 && lane->taken_total > lane->limit_messages)
         sim_violate("contract", "%llu messages taken, the limit is %llu",
                     (unsigned long long)lane->taken_total,

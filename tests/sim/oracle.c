@@ -333,6 +333,34 @@ void sim_takeover(uint32_t scope_id)
     }
 }
 
+/* ---- the frontier ---- */
+
+static void observe_started(void *context, const struct mb_scope *scope)
+{
+    (void)context;
+    sim.scopes[scope->id].passed = 0;
+}
+
+static void observe_passed(void *context, const struct mb_scope *scope,
+                           const struct mb_message *message, const struct mb_position *destination)
+{
+    const struct sim_body *body = sim_body_of(message);
+    uint32_t place = sim.messages[body->index].place;
+
+    (void)context;
+    (void)destination;
+    if (sim_source_scope_is_loose(scope->id))
+        return;
+    if (place < sim.scopes[scope->id].passed)
+        sim_violate("I4", "the frontier of scope %u passes message %u behind a later one",
+                    scope->id, place);
+    sim.scopes[scope->id].passed = place + 1;
+    sim_check_ack(body->index);
+}
+
+const struct mb_observer sim_observer = {.scope_started = observe_started,
+                                         .passed = observe_passed};
+
 /* ---- judgement over time ---- */
 
 void sim_check_window(void)

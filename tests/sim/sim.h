@@ -98,6 +98,7 @@ struct sim_scope {
     uint32_t first;
     uint32_t count;
     uint32_t epoch;
+    uint32_t passed;   /* the observer saw the places below it */
     uint32_t refused;  /* bits of sinks that refused something of it within a pipeline */
     uint64_t position; /* transactions: of the last message that the sink has; 0: none */
     bool released;     /* … and nobody holds the scope */
@@ -270,6 +271,9 @@ void sim_completed(uint32_t outlet, const struct sim_body *body, enum mb_cause c
 void sim_excuse(uint32_t scope, uint32_t outlet);
 void sim_give_back(uint32_t scope); /* to the source's broker: UINT32_MAX: of all */
 void sim_takeover(uint32_t scope);  /* another member works on it */
+/* Follows the lane's frontier, and judges it. */
+extern const struct mb_observer sim_observer;
+
 void sim_check_window(void);
 void sim_check_open(void);
 void sim_check_instances(void);

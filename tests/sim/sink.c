@@ -64,7 +64,8 @@ static void sink_end(struct mb_sink *sink)
     sim_trace("outlet %u breaks with %u under way", sink->outlet, sink->count);
     sink->ended = true;
     sink->count = 0;
-    sim_excuse(SIM_ALL, sink->outlet);
+    /* One that stores positions tells the source where to begin again. */
+    sim_excuse(SIM_ALL, sim_is_transactional(sink->outlet) ? SIM_ALL : sink->outlet);
 }
 
 void sim_sinks_crash(void)
