@@ -12,6 +12,7 @@
 
 #define LINE_SIZE_MAX  (1u << 20)
 #define WHOLE_SIZE_MAX (1u << 30)
+#define GROUP_SIZE     256
 
 enum verb { VERB_LIST, VERB_SHOW, VERB_REPLAY };
 
@@ -180,17 +181,38 @@ static bool is_read_already(const struct mb_config *config, size_t first, size_t
 
 /* ---- reading ---- */
 
+static int cannot_read(const struct mb_config_route *route, enum mb_status status,
+                       const struct mb_error *err)
+{
+    if (status == MB_NOT_FOUND) {
+        fprintf(stderr, "mbridge: route \"%s\" has no dead letters yet: %s\n", route->name,
+                err->text);
+        return CLI_DONE;
+    }
+    fprintf(stderr, "mbridge: the dead letters of route \"%s\" cannot be read: %s\n", route->name,
+            err->text);
+    return CLI_FAILED;
+}
+
+static int not_readable(const struct cli_dlq *dlq, const struct mb_config_route *route,
+                        const struct mb_error *err)
+{
+    fprintf(stderr, "%s:%u: %s\n", dlq->path, route->dead_letter->line, err->text);
+    return CLI_USAGE;
+}
+
 static int read_stream(struct listing *listing, struct cli_service *service,
                        const struct mb_config *config, size_t index)
 {
-    struct mb_config_stream source;
-    struct mb_browsed browsed;
+    const struct mb_config_route *route = &config->routes[index];
     char *undone_by =
         listing->verb == VERB_REPLAY ? cli_dlq_group(listing->dlq, config, index) : NULL;
-    char group[256];
+    struct mb_config_stream source;
+    struct mb_browsed browsed;
+    char group[GROUP_SIZE];
     struct mb_browse browse = {.source = &source,
                                .bridge_name = config->bridge_name,
-                               .route_name = config->routes[index].name,
+                               .route_name = route->name,
                                .group = group,
                                .undone_by = undone_by,
                                .logger = &service->logger,
@@ -200,29 +222,51 @@ static int read_stream(struct listing *listing, struct cli_service *service,
     enum mb_status status;
 
     mb_error_clear(&err);
-    listing->route = &config->routes[index];
+    listing->route = route;
     snprintf(group, sizeof group, "mbridge.%s.dlq", config->bridge_name);
-    status = mb_dead_source_make(&config->routes[index], &source, &err);
+    status = mb_dead_source_make(route, &source, &err);
     if (status != MB_OK) {
-        fprintf(stderr, "%s:%u: %s\n", listing->dlq->path, config->routes[index].dead_letter->line,
-                err.text);
         free(undone_by);
-        return CLI_USAGE;
+        return not_readable(listing->dlq, route, &err);
     }
     status = mb_browse(&browse, &browsed, &err);
     mb_dead_source_release(&source);
     free(undone_by);
-    if (status != MB_OK) {
-        fprintf(stderr, "mbridge: the dead letters of route \"%s\" cannot be read: %s\n",
-                listing->route->name, err.text);
-        return CLI_FAILED;
-    }
+    if (status != MB_OK)
+        return cannot_read(route, status, &err);
     if (browsed.is_truncated)
         fprintf(stderr,
                 "mbridge: the queue holds more: only the first %llu can be seen without taking "
                 "them away\n",
                 (unsigned long long)browsed.count);
     return listing->failed ? CLI_FAILED : CLI_DONE;
+}
+
+/* A replay would wait for a broker or a stream that is not there, as a route does. *ret_there: it
+ * is. */
+static int ask_first(const struct cli_dlq *dlq, struct cli_service *service,
+                     const struct mb_config *config, size_t index, bool *ret_there)
+{
+    const struct mb_config_route *route = &config->routes[index];
+    struct mb_config_stream source;
+    char group[GROUP_SIZE];
+    struct mb_browse browse = {.source = &source,
+                               .bridge_name = config->bridge_name,
+                               .route_name = route->name,
+                               .group = group,
+                               .logger = &service->logger};
+    struct mb_error err;
+    enum mb_status status;
+
+    mb_error_clear(&err);
+    snprintf(group, sizeof group, "mbridge.%s.dlq", config->bridge_name);
+    status = mb_dead_source_make(route, &source, &err);
+    if (status != MB_OK)
+        return not_readable(dlq, route, &err);
+    status = mb_browse_ask(&browse, &err);
+    mb_dead_source_release(&source);
+    *ret_there = status == MB_OK;
+    return status == MB_OK ? CLI_DONE : cannot_read(route, status, &err);
 }
 
 static int read_all(const struct cli_dlq *dlq, enum verb verb, struct cli_service *service,
@@ -256,6 +300,8 @@ static int run(struct cli_dlq *dlq, enum verb verb, struct cli_service *service)
     struct mb_diagnostics diagnostics;
     struct mb_config *config = NULL;
     size_t first = 0;
+    const struct mb_bridge_progress nothing = {0};
+    bool is_there = false;
     size_t count;
     int code;
 
@@ -272,7 +318,13 @@ static int run(struct cli_dlq *dlq, enum verb verb, struct cli_service *service)
         dlq->filter.route = config->routes[first].name;
     }
     if (code == CLI_DONE && verb == VERB_REPLAY && !dlq->dry_run)
+        code = ask_first(dlq, service, config, first, &is_there);
+    if (is_there)
         return cli_dlq_replay(dlq, service, config, first);
+    if (verb == VERB_REPLAY && !dlq->dry_run) {
+        mb_config_destroy(config);
+        return code == CLI_DONE ? cli_dlq_summary(dlq, &nothing, code) : code;
+    }
     atomic_store(&service->logger.level, MB_LOG_WARN);
     if (code == CLI_DONE)
         code = read_all(dlq, verb, service, config, first);

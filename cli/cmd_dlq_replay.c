@@ -41,7 +41,7 @@ static void on_tick(void *context, struct mb_bridge *bridge)
     progress->is_shown = true;
 }
 
-static int summarize(const struct cli_dlq *dlq, const struct mb_bridge_progress *now, int code)
+int cli_dlq_summary(const struct cli_dlq *dlq, const struct mb_bridge_progress *now, int code)
 {
     char line[256];
     int size;
@@ -95,7 +95,7 @@ int cli_dlq_replay(const struct cli_dlq *dlq, struct cli_service *service, struc
     if (service->bridge == NULL)
         return code;
     mb_bridge_progress(service->bridge, &now);
-    code = summarize(dlq, &now, code);
+    code = cli_dlq_summary(dlq, &now, code);
     /* It refers to what ends with this function. */
     mb_bridge_destroy(service->bridge);
     service->bridge = NULL;

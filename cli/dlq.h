@@ -30,6 +30,9 @@ void cli_dlq_line(struct mb_text *text, const struct cli_dead_letter *letter, bo
 void cli_dlq_whole(struct mb_text *text, const struct cli_dead_letter *letter,
                    const struct mb_message *original, bool as_json);
 
+/* What a replay did, as its last word on standard output; code, or what became of it. */
+int cli_dlq_summary(const struct cli_dlq *dlq, const struct mb_bridge_progress *now, int code);
+
 /* Runs the replay of that route of the configuration, which it takes over. The exit status. */
 int cli_dlq_replay(const struct cli_dlq *dlq, struct cli_service *service, struct mb_config *config,
                    size_t route);

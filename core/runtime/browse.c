@@ -207,7 +207,7 @@ static void note_record(void *context, const struct mb_stream_record *record)
     }
 }
 
-static enum mb_status open_source(struct run *run, struct mb_error *err)
+static enum mb_status ask_source(struct run *run, struct mb_error *err)
 {
     const struct mb_browse *browse = run->browse;
     const struct mb_config_stream *source = browse->source;
@@ -239,9 +239,7 @@ static enum mb_status open_source(struct run *run, struct mb_error *err)
     if (status != MB_OK)
         return status;
     status = mb_source_describe(source, &run->params, browse->undone_by, note_record, run, err);
-    if (status != MB_OK && status != MB_UNSUPPORTED)
-        return status;
-    return run->ops->open(&run->params, &run->source, err);
+    return status == MB_UNSUPPORTED ? MB_OK : status;
 }
 
 static bool is_past(struct mb_position position, struct mb_position end)
@@ -382,30 +380,25 @@ static enum mb_status read_all(struct run *run, struct mb_error *err)
     return status;
 }
 
-enum mb_status mb_browse(const struct mb_browse *browse, struct mb_browsed *ret_browsed,
-                         struct mb_error *err)
+static struct run *run_create(const struct mb_browse *browse, struct mb_error *err)
 {
     struct run *run = calloc(1, sizeof *run);
-    enum mb_status status;
 
-    memset(ret_browsed, 0, sizeof *ret_browsed);
-    if (run == NULL)
-        return mb_error_set(err, MB_NO_MEMORY, MB_CAUSE_NONE, "memory", "out of memory");
+    if (run == NULL) {
+        mb_error_set(err, MB_NO_MEMORY, MB_CAUSE_NONE, "memory", "out of memory");
+        return NULL;
+    }
     run->browse = browse;
     run->ops = browse->source->endpoint->backend->source;
     run->depth = -1;
     run->began_ms = mb_clock_monotonic_ms();
     run->moved_ms = run->began_ms;
     mb_lane_arena_init(&run->arena);
-    status = open_source(run, err);
-    if (status == MB_OK) {
-        status = read_all(run, err);
-        run->ops->close(run->source);
-    }
-    ret_browsed->count = run->count;
-    ret_browsed->consumes = (run->traits & MB_SOURCE_CONSUMES) != 0;
-    ret_browsed->is_truncated =
-        ret_browsed->consumes && run->count >= MB_DEAD_HELD_MAX && run->depth > (int64_t)run->count;
+    return run;
+}
+
+static void run_destroy(struct run *run)
+{
     for (uint32_t i = 0; i < run->scopes_count; i++)
         free(run->scopes[i].stream);
     for (size_t i = 0; i < run->ends_count; i++)
@@ -416,5 +409,40 @@ enum mb_status mb_browse(const struct mb_browse *browse, struct mb_browsed *ret_
     mb_applied_destroy(run->endpoint);
     mb_lane_arena_release(&run->arena);
     free(run);
+}
+
+enum mb_status mb_browse_ask(const struct mb_browse *browse, struct mb_error *err)
+{
+    struct run *run = run_create(browse, err);
+    enum mb_status status;
+
+    if (run == NULL)
+        return MB_NO_MEMORY;
+    status = ask_source(run, err);
+    run_destroy(run);
+    return status;
+}
+
+enum mb_status mb_browse(const struct mb_browse *browse, struct mb_browsed *ret_browsed,
+                         struct mb_error *err)
+{
+    struct run *run = run_create(browse, err);
+    enum mb_status status;
+
+    memset(ret_browsed, 0, sizeof *ret_browsed);
+    if (run == NULL)
+        return MB_NO_MEMORY;
+    status = ask_source(run, err);
+    if (status == MB_OK)
+        status = run->ops->open(&run->params, &run->source, err);
+    if (status == MB_OK) {
+        status = read_all(run, err);
+        run->ops->close(run->source);
+    }
+    ret_browsed->count = run->count;
+    ret_browsed->consumes = (run->traits & MB_SOURCE_CONSUMES) != 0;
+    ret_browsed->is_truncated =
+        ret_browsed->consumes && run->count >= MB_DEAD_HELD_MAX && run->depth > (int64_t)run->count;
+    run_destroy(run);
     return status;
 }

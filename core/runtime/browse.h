@@ -31,7 +31,11 @@ struct mb_browsed {
     bool is_truncated; /* more lies behind what may be held at once */
 };
 
-/* Blocks until it is through. */
+/* Whether the streams of the source are there, without reading them: MB_OK, also where nobody can
+ * tell, or MB_NOT_FOUND. Blocks. */
+enum mb_status mb_browse_ask(const struct mb_browse *browse, struct mb_error *err);
+
+/* Blocks until it is through. MB_NOT_FOUND: the streams are not there. */
 enum mb_status mb_browse(const struct mb_browse *browse, struct mb_browsed *ret_browsed,
                          struct mb_error *err);
 
