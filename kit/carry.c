@@ -135,11 +135,23 @@ static enum mb_status refuse(const struct mb_carry *carry, uint64_t lost, struct
                         (const char *)carry->platform.data, (int)names.size, names.data);
 }
 
+enum mb_status mb_carry_lost(const struct mb_carry *carry, uint64_t lost, struct mb_error *err)
+{
+    const struct mb_host *host = carry->host;
+
+    if (lost == 0)
+        return MB_OK;
+    if (carry->strict)
+        return refuse(carry, lost, err);
+    if (host->struct_size > offsetof(struct mb_host, degraded) && host->degraded != NULL)
+        host->degraded(host->context, lost);
+    return MB_OK;
+}
+
 /* The sidecar of what natural lost, and what is lost for good. */
 static enum mb_status explain(struct mb_carry *carry, const struct mb_message *message,
                               struct mb_carried *carried, struct mb_error *err)
 {
-    const struct mb_host *host = carry->host;
     uint64_t absent = ~(uint64_t)message->present & UINT32_MAX;
     uint64_t lost = 0;
 
@@ -153,14 +165,7 @@ static enum mb_status explain(struct mb_carry *carry, const struct mb_message *m
     } else {
         lost = missing(message, &carry->natural);
     }
-    lost = (lost & ~absent) | message->unheld;
-    if (lost == 0)
-        return MB_OK;
-    if (carry->strict)
-        return refuse(carry, lost, err);
-    if (host->struct_size > offsetof(struct mb_host, degraded) && host->degraded != NULL)
-        host->degraded(host->context, lost);
-    return MB_OK;
+    return mb_carry_lost(carry, (lost & ~absent) | message->unheld, err);
 }
 
 enum mb_status mb_carry_prepare(struct mb_carry *carry, const struct mb_outgoing *item,

@@ -77,7 +77,6 @@ static enum mb_status sink_open(const struct mb_open_params *params, struct mb_s
     sink->host = host;
     sink->options = params->options;
     sink->text.max_size = AMQP_FRAME_MAX;
-    sink->strict = params->strict;
     sink->names_templated = params->names_templated != 0;
     sink->exchange_templated = (params->names_templated & (1u << AMQP_NAME_EXCHANGE)) != 0;
     sink->capacity = WINDOW_MIN;
@@ -157,26 +156,6 @@ static void refuse(struct mb_sink *sink, uint64_t sequence, const struct mb_erro
     sink->refusal = *err;
     sink->refused = true;
     amqp_push_done(sink, sequence, AMQP_RESULT_REFUSED);
-}
-
-/* Verbatim messages have no sidecar that could tell what had to be left out. */
-static bool accept_loss(struct mb_sink *sink, uint64_t sequence, uint64_t lost)
-{
-    struct mb_error err;
-
-    if (lost == 0)
-        return true;
-    if (sink->strict) {
-        mb_error_set(&err, MB_REJECTED, MB_CAUSE_MESSAGE, "fidelity",
-                     "the broker does not take the message's %s from us",
-                     (lost & MB_HAS_USER_ID) != 0 ? "user-id" : "properties");
-        refuse(sink, sequence, &err);
-        return false;
-    }
-    if (sink->host->struct_size > offsetof(struct mb_host, degraded) &&
-        sink->host->degraded != NULL)
-        sink->host->degraded(sink->host->context, lost);
-    return true;
 }
 
 /* Method and content header of a prepared message; the body follows by frame_body. */
@@ -278,6 +257,9 @@ static enum mb_status send_one(struct mb_sink *sink, const struct mb_outgoing *i
         if (result == AMQP_RESULT_PROPERTIES_TOO_LARGE && carried.sidecar.size > 0)
             status = shrink(sink, item, &carried, &framed, &result, err);
     }
+    /* Verbatim messages have no sidecar that could tell what had to be left out. */
+    if (status == MB_OK && result == AMQP_RESULT_CONFIRMED)
+        status = mb_carry_lost(&sink->carry, framed.lost, err);
     if (status == MB_REJECTED) {
         refuse(sink, item->sequence, err);
         return MB_OK;
@@ -288,8 +270,6 @@ static enum mb_status send_one(struct mb_sink *sink, const struct mb_outgoing *i
         amqp_push_done(sink, item->sequence, result);
         return MB_OK;
     }
-    if (!accept_loss(sink, item->sequence, framed.lost))
-        return MB_OK;
     amqp_client_commit(sink->client, &framed.writer);
     sent(sink, item, &carried, &framed);
     return MB_OK;

@@ -47,7 +47,6 @@ struct mb_sink {
     struct amqp_encoding encoding;
     struct mb_error refusal;
     bool refused; /* refusal waits for completions */
-    bool strict;
     bool names_templated;
     bool exchange_templated;
     uint32_t capacity; /* of both rings, a power of two */

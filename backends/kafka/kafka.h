@@ -266,6 +266,7 @@ struct kafka_outgoing {
     struct mb_slice value;       /* null: a tombstone */
     rd_kafka_headers_t *headers; /* NULL: none; the caller's. They have copies of their bytes. */
     int64_t timestamp_ms;        /* 0: now */
+    uint64_t lost; /* fields that a verbatim message had, and that is written without */
 };
 
 /* MB_REJECTED, MB_NO_MEMORY: nothing is left to be freed. */

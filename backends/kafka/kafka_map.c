@@ -385,6 +385,8 @@ enum mb_status kafka_map_encode(const struct mb_carried *carried,
         ret_outgoing->value = message->body.data != NULL ? message->body : MB_SLICE_LITERAL("");
     if ((message->present & MB_HAS_TIMESTAMP) != 0)
         ret_outgoing->timestamp_ms = message->timestamp_ms > 0 ? message->timestamp_ms : 1;
+    if (ret_outgoing->timestamp_ms != message->timestamp_ms)
+        ret_outgoing->lost = message->present & MB_HAS_TIMESTAMP;
     if (count == 0)
         return MB_OK;
     ret_outgoing->headers = rd_kafka_headers_new(count);

@@ -362,6 +362,9 @@ enum mb_status kafka_send(struct mb_sink *sink, const struct mb_outgoing *item)
         status = kafka_map_encode(&carried, &outgoing);
         if (status != MB_OK)
             mb_error_set(&err, status, MB_CAUSE_MESSAGE, "invalid", "a header cannot be written");
+        else if ((status = mb_carry_lost(&sink->carry, outgoing.lost, &err)) != MB_OK &&
+                 outgoing.headers != NULL)
+            rd_kafka_headers_destroy(outgoing.headers);
     }
     if (status != MB_OK) {
         sent_give(sink, sent);

@@ -227,6 +227,25 @@ static void test_all_five_are_promoted(void **state)
     rd_kafka_headers_destroy(headers);
 }
 
+static void test_the_first_millisecond_of_all_is_lost_by_name(void **state)
+{
+    struct mb_message message = {.present = MB_HAS_TIMESTAMP};
+    struct mb_carried carried = {.message = &message, .verbatim = true};
+    struct kafka_outgoing outgoing;
+
+    (void)state;
+    assert_int_equal(kafka_map_encode(&carried, &outgoing), MB_OK);
+    assert_int_equal(outgoing.timestamp_ms, 1);
+    assert_int_equal(outgoing.lost, MB_HAS_TIMESTAMP);
+    message.timestamp_ms = 1;
+    assert_int_equal(kafka_map_encode(&carried, &outgoing), MB_OK);
+    assert_int_equal(outgoing.lost, 0);
+    message.present = 0;
+    message.timestamp_ms = 0;
+    assert_int_equal(kafka_map_encode(&carried, &outgoing), MB_OK);
+    assert_int_equal(outgoing.lost, 0);
+}
+
 /* ---- carriers ---- */
 
 static void test_carriers_are_read_and_stay(void **state)
@@ -722,6 +741,7 @@ int main(void)
         cmocka_unit_test(test_null_and_empty),
         cmocka_unit_test(test_headers_both_ways),
         cmocka_unit_test(test_all_five_are_promoted),
+        cmocka_unit_test(test_the_first_millisecond_of_all_is_lost_by_name),
         cmocka_unit_test(test_carriers_are_read_and_stay),
         cmocka_unit_test(test_malformed_carriers),
         cmocka_unit_test(test_foreign_carriers_do_not_travel),
