@@ -13,6 +13,8 @@ from support.route import Route, kill_rounds, stop_and_judge, wait_arrived
 from support.sides import Amqp10Side, KafkaSide
 
 ONCE = {"delivery": "effectively-once"}
+FULL = """<address-setting match="full.#"><max-size-messages>200</max-size-messages>
+<address-full-policy>FAIL</address-full-policy></address-setting>"""
 
 
 def _judged(route, bridge, counts, **more):
@@ -56,6 +58,23 @@ def test_broker_killed_under_load(kafka3, fresh, tmp_path, dice, ending, counts)
         _judged(route, bridge, counts, rounds=rounds)
     finally:
         broker.close()
+
+
+@pytest.mark.long
+def test_refused_in_the_middle(brokers, kafka3, fresh, tmp_path, dice, ending, counts):
+    """A full address that refuses: what it refused is not remembered. Of the order only so much is
+    left as the broker keeps: what was behind may have been taken."""
+    broker = brokers.artemis("full", addresses=FULL)
+    route = ending(Route(KafkaSide(kafka3), Amqp10Side(broker), fresh, tmp_path, dice, rate=3000,
+                         names={"to": "full.to"}, **ONCE))
+    bridge = ending(route.bridge())
+    route.feeder.start()
+    bridge.start()
+    wait_arrived(route.stream, 10_000, bridge)
+    assert sum(bridge.run.counters()["routes"]["pair"]["retries"].values()) > 0
+    verdict = stop_and_judge(route, bridge)
+    counts(**columns(verdict))
+    verdict.assert_kept(duplicates_max=0, order="none")
 
 
 def _wait_delivered(bridge, more):
