@@ -563,6 +563,9 @@ bool mb_outlet_send(struct mb_lane *lane, struct mb_outlet *outlet, int64_t now_
 
         if (count == 0) {
             outlet->cursor = next;
+            /* What was to be buried went with its scope: nobody is to wait for it. */
+            progress = progress || outlet->pending > 0;
+            outlet->pending = 0;
             break;
         }
         if (waits_for_letters(lane, outlet))
