@@ -2,6 +2,12 @@
 /* The source's part that reads streams: where a group goes on, and what it has lost. */
 #include "amqp_source.h"
 
+/* The broker's own entries take offsets too: one at the begin of a segment, one for each position
+ * that it stores for others. Retention takes whole segments. */
+#define GAP_MIN 16u
+/* So long a gap is none that has just been looked at. */
+#define LOOKED_MS 60000
+
 /* Where the group goes on in one stream, and whether it can. */
 static enum mb_status find_place(struct mb_source *source, uint32_t at,
                                  const struct amqp_stream_place *start, int64_t deadline_ms,
@@ -15,6 +21,8 @@ static enum mb_status find_place(struct mb_source *source, uint32_t at,
 
     if (status != MB_OK)
         return status;
+    scope->looked_end = ends.end;
+    scope->looked_ms = source->host->monotonic_ms(source->host->context);
     if (amqp_store_next(source->store, at, &stored)) {
         scope->from = stored;
         scope->was_empty = ends.empty && stored > 0;
@@ -71,6 +79,20 @@ void amqp_tell_loss(struct mb_source *source, const struct amqp_scope *scope)
     source->host->event(source->host->context, &event);
 }
 
+/* Whether retention may have overtaken the reader between its last message and this one. The next
+ * instance looks where the stream begins, and goes on from the position that is stored. */
+static bool is_gap(const struct mb_source *source, const struct amqp_scope *scope, uint64_t offset)
+{
+    if (scope->next == 0 || offset < scope->next + GAP_MIN)
+        return false;
+    for (size_t i = 0; i < source->options->arguments.count; i++) {
+        if (strncmp(source->options->arguments.items[i], "x-stream-filter", 15) == 0)
+            return false; /* what is filtered out is a gap too */
+    }
+    return offset >= scope->looked_end ||
+           source->host->monotonic_ms(source->host->context) - scope->looked_ms > LOOKED_MS;
+}
+
 /* Whether a message of a stream is to be handed out. MB_AGAIN: it lies before the place to begin.
  */
 enum mb_status amqp_check_offset(struct mb_source *source, struct amqp_scope *scope,
@@ -100,6 +122,12 @@ enum mb_status amqp_check_offset(struct mb_source *source, struct amqp_scope *sc
                             (unsigned long long)scope->from);
     }
     scope->was_empty = false;
+    if (is_gap(source, scope, offset))
+        return mb_error_set(
+            err, MB_DISCONNECTED, MB_CAUSE_CONNECTION, "gap",
+            "%s: stream \"%s\" goes on at %llu behind %llu: looking where it begins", client->name,
+            scope->queue, (unsigned long long)offset, (unsigned long long)scope->next - 1);
+    scope->next = offset + 1;
     if (offset >= scope->from)
         return MB_OK;
     writer = amqp_client_writer(client);

@@ -16,6 +16,9 @@ struct amqp_scope {
     bool was_empty; /* when it was looked at: its first message tells whether it is a new one */
     bool lost;      /* messages were gone before they could be read … */
     uint64_t lost_count; /* … so many; 0: not known */
+    uint64_t next;       /* what should come next; 0: anything may */
+    uint64_t looked_end; /* its end when its begin was looked at … */
+    int64_t looked_ms;   /* … and when that was */
     uint64_t acked_token;
     uint64_t commit_token; /* what is on its way to be stored covers it */
 };

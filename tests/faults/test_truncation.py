@@ -14,7 +14,7 @@ from support.bridge import Bridge
 from support.clients import (create_topic, declare_queue, delete_topic, produce, publish,
                              queue_depth, rabbit_channel, read_topic, take)
 from support.config import Raw, config, kafka_endpoint, rabbit_endpoint
-from support.wait import until
+from support.wait import settled, until
 
 
 class Route:
@@ -245,11 +245,13 @@ SEGMENT = {"x-queue-type": "stream", "x-stream-max-segment-size-bytes": 100_000,
 
 @pytest.fixture
 def of_rabbit(rabbit, fresh, tmp_path, ending):
-    def make(number, arguments, **route):
+    def make(number, arguments, prefetch=None, **route):
         stream, queue = fresh("stream"), fresh("queue")
+        more = {} if prefetch is None else {"prefetch": prefetch}
         declare_queue(rabbit.uri, stream, arguments)
         made = ending(Route(rabbit_endpoint(rabbit),
-                            {"queue": stream, "start": "earliest", "group": fresh("group")},
+                            {"queue": stream, "start": "earliest", "group": fresh("group"),
+                             **more},
                             {"queue": queue}, fresh, tmp_path, **route))
         made.uri, made.stream, made.queue = rabbit.uri, stream, queue
         made.arrived = lambda: queue_depth(rabbit.uri, queue) or 0
@@ -309,3 +311,22 @@ def test_rabbit_stream_made_anew_and_empty_at_the_start(of_rabbit):
     assert run.wait(30) == 1, run.tail()
     decide(route, None, route.arrived)
     assert route.arrived() == 25
+
+
+def test_rabbit_stream_retention_overtakes_a_reader(of_rabbit):
+    """A sink that is slow, and a stream that keeps little."""
+    route = of_rabbit(10, SEGMENT, window=Raw("{ messages = 20; }"), rate={"messages": 20},
+                      prefetch=10)
+    put(route, 10, 30, size=1000)
+    run = route.start()
+    until(lambda: route.arrived() >= 15, 20, "some arrive", detail=run.tail)
+    for first in range(40, 2040, 100):
+        put(route, first, 100, size=1000)
+    run.wait_logged("gone before they could be read", seconds=40)
+    assert run.wait(30) == 1, run.tail()
+    settled(lambda: begin_of(route), 1, 20, "retention is through")
+    run = route.start()
+    assert run.wait(30) == 1, run.tail()
+    count = run.last_counters().total("lost")
+    assert count > 100
+    decide(route, count, route.arrived)
