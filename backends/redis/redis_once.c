@@ -77,6 +77,7 @@ struct redis_once {
     uint32_t chains_count; /* places ever used */
     uint32_t hand;         /* where to look for one to give up */
     uint32_t recent;
+    bool told_of_identity;
     uint32_t buckets[BUCKETS];
     struct chain chains[CHAINS_MAX];
 };
@@ -316,6 +317,26 @@ static uint32_t search(const struct redis_once *once, uint64_t hash, struct mb_s
     return index;
 }
 
+/* What a server of Redis calls itself (redis_describe.c) does not last. */
+static void warn_of_identity(struct redis_once *once, const struct mb_origin *origin)
+{
+    static const char prefix[] = REDIS_PLATFORM " ";
+    char text[400];
+
+    if (once->told_of_identity ||
+        !mb_slice_equal(origin->platform, mb_slice_text(REDIS_PLATFORM)) ||
+        origin->identity.size < sizeof prefix - 1 ||
+        memcmp(origin->identity.data, prefix, sizeof prefix - 1) != 0)
+        return;
+    once->told_of_identity = true;
+    snprintf(text, sizeof text,
+             "the source's server is called otherwise when it is started anew: what comes again "
+             "then is taken for new, unless its endpoint \"%.*s\" has an identity",
+             (int)(origin->endpoint.size < 100 ? origin->endpoint.size : 100),
+             (const char *)origin->endpoint.data);
+    once->host->log(once->host->context, MB_LOG_WARN, text);
+}
+
 static enum mb_status find(struct redis_once *once, struct mb_slice stream,
                            const struct mb_origin *origin, uint32_t *ret_index,
                            struct mb_error *err)
@@ -338,6 +359,7 @@ static enum mb_status find(struct redis_once *once, struct mb_slice stream,
         memset(chain, 0, sizeof *chain);
         return mb_error_set(err, MB_NO_MEMORY, MB_CAUSE_CONNECTION, "memory", "out of memory");
     }
+    warn_of_identity(once, origin);
     chain->hash = hash;
     chain->next = once->buckets[hash % BUCKETS];
     once->buckets[hash % BUCKETS] = *ret_index;

@@ -216,6 +216,22 @@ def test_a_dead_letter_goes_first(redis, small, fresh, tmp_path, ending):
     assert _bodies(redis, sink) == [1, 3] and small.call("XLEN", dead) == 2
 
 
+def test_a_name_that_does_not_last(redis, fresh, tmp_path, ending):
+    source, sink = fresh("from"), fresh("to")
+    here = {"backend": "redis", "uri": redis.uri}
+    redis.call("XADD", source, "*", "body", 1)
+    for number, extra in enumerate(({}, LASTING)):
+        bridge = ending(Bridge(tmp_path, config(
+            fresh(f"bridge{number}"), {"a": {**here, **extra}, "b": here},
+            [{"name": "named", "from": {"endpoint": "a", "stream": source},
+              "to": {"endpoint": "b", "stream": sink}, **ONCE}])))
+        bridge.start()
+        until(lambda: redis.call("XLEN", sink) == number + 1, 20, "it arrives",
+              detail=bridge.run.tail)
+        assert bridge.run.terminate() == 0
+        assert bool(bridge.run.logged("called otherwise", "identity")) == (not extra)
+
+
 def test_set_back_too_far(redis, fresh, tmp_path, ending):
     """A source that was created anew has positions that were stored before: after as many as a route
     could have had open it blocks and says so, until the position is deleted."""
