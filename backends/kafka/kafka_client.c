@@ -57,19 +57,28 @@ enum mb_status kafka_reserve(const struct mb_host *host, void **items, size_t it
     return MB_OK;
 }
 
-/* Any thread. What fails and is tried again comes as an error event too, and is told once from
- * there. */
+/* What comes as an error event or the answer to a call too, and is told once from there. */
+static bool is_told(const char *facility)
+{
+    static const char *const told[] = {"FATAL",       "FAIL",   "ERROR",
+                                       "SSLCERTVRFY", "TXNERR", "ADDPARTS"};
+
+    for (size_t i = 0; i < sizeof told / sizeof told[0]; i++) {
+        if (strcmp(facility, told[i]) == 0)
+            return true;
+    }
+    return false;
+}
+
+/* Any thread. */
 static void log_cb(const rd_kafka_t *rk, int level, const char *facility, const char *text)
 {
     const struct kafka_client *client = rd_kafka_opaque(rk);
     enum mb_log_level to = MB_LOG_DEBUG;
     char line[1024];
 
-    if (level <= LOG_CRIT && strcmp(facility, "FATAL") != 0)
-        to = MB_LOG_ERROR;
-    else if (level == LOG_ERR && strcmp(facility, "FAIL") != 0 && strcmp(facility, "ERROR") != 0 &&
-             strcmp(facility, "SSLCERTVRFY") != 0)
-        to = MB_LOG_WARN;
+    if (level <= LOG_ERR && !is_told(facility))
+        to = level <= LOG_CRIT ? MB_LOG_ERROR : MB_LOG_WARN;
     snprintf(line, sizeof line, "librdkafka %s: %s", facility, text);
     client->host->log(client->host->context, to, line);
 }

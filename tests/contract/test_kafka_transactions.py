@@ -9,10 +9,12 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from kafka import KafkaConsumer, TopicPartition
+from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 
 from test_contract_brokers import build_dir
 from support.clients import create_topic
+from support.pair import columns
+from support.route import Route, stop_and_judge, wait_arrived
 from support.wait import until
 
 OK, DISCONNECTED, INVALID, REJECTED = 0, 2, 3, 9
@@ -372,3 +374,77 @@ def test_broker_away(brokers):
         assert Place(kafka, topic).committed(5, more_ms=300) == list(range(5))
     finally:
         driver.end()
+
+
+def test_copy_of_what_is_decided(place3, fresh):
+    """A copy ends at the first transaction that is open, and behind what was aborted."""
+    kafka = place3.kafka
+    tails = {"committed": (), "aborted": ("begin", "send 5 5", "abort"),
+             "open": ("begin", "send 5 5")}
+    copies = []
+    for tail, commands in tails.items():
+        topic, there = fresh(tail), fresh(f"{tail}-copy")
+        create_topic(kafka.bootstrap, topic)
+        create_topic(kafka.bootstrap, there)
+        driver = Driver(kafka, topic, topic, LONG)
+        place3.drivers.append(driver)
+        driver.do("open", "begin", "send 0 5", "commit", *commands)
+        copies.append((there, subprocess.Popen(
+            [build_dir() / "bin" / "mbridge", "copy", f"kafka://{kafka.bootstrap}/{topic}",
+             f"kafka://{kafka.bootstrap}/{there}"], stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE, text=True)))
+    for there, copy in copies:
+        _, errors = copy.communicate(timeout=60)
+        assert copy.returncode == 0, errors
+        assert Place(kafka, there).committed(5, more_ms=100) == list(range(5))
+
+
+def instances(bootstrap, name):
+    """The transactional ids of a bridge, from what they tell of themselves."""
+    consumer = KafkaConsumer(bootstrap_servers=bootstrap, group_id=None,
+                             isolation_level="read_committed", fetch_max_wait_ms=50)
+    scopes = [TopicPartition("mbridge.positions", number) for number in range(8)]
+    found = set()
+    try:
+        consumer.assign(scopes)
+        consumer.seek_to_beginning(*scopes)
+        ends = consumer.end_offsets(scopes)
+
+        def read():
+            for records in consumer.poll(timeout_ms=100).values():
+                found.update(record.value.decode().split(" ", 3)[3] for record in records
+                             if record.key.startswith(b"/") and name.encode() in record.key)
+            return all(consumer.position(scope) >= end for scope, end in ends.items())
+
+        until(read, 20, "the topic of positions is read")
+    finally:
+        consumer.close()
+    return sorted(found)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("instance", ["auto", ""], ids=["static", "dynamic"])
+def test_lanes_are_fenced_off(instance, brokers, fresh, tmp_path, dice, ending, counts):
+    """One lane or both, over and over: they come back, and nothing is there twice."""
+    kafka = brokers.side("kafka")
+    route = ending(Route(kafka, kafka, fresh, tmp_path, dice, rate=1000, lanes=2,
+                         ends={"from": {"instance": instance}}, delivery="effectively-once"))
+    bridge = ending(route.bridge())
+    route.feeder.start()
+    bridge.start()
+    wait_arrived(route.stream, 2000, bridge)
+    names = instances(kafka.broker.bootstrap, route.bridge_name)
+    assert len(names) == 2
+    for number in range(6):
+        route.stream.fault()
+        for name in names if number % 2 else names[number // 2 % 2:][:1]:
+            other = KafkaProducer(bootstrap_servers=kafka.broker.bootstrap, transactional_id=name)
+            other.init_transactions()
+            other.close()
+        wait_arrived(route.stream, route.stream.arrived + 3000, bridge)
+    bridge.run.kill()
+    bridge.start()
+    wait_arrived(route.stream, route.stream.arrived + 3000, bridge)
+    verdict = stop_and_judge(route, bridge)
+    counts(instance=instance or "dynamic", **columns(verdict))
+    verdict.assert_kept(duplicates_max=0)
