@@ -68,6 +68,9 @@ static void draw_route(struct sim_shape *shape)
     shape->retry_attempts = sim_one_in(5) && shape->on_reject == MB_REJECT_DEAD_LETTER ? 3 : 0;
     shape->sinks_before = shape->sinks == 1 ? pick(CHOICES(0, 0, 0, 1, 2)) : 0;
     shape->exactly = shape->sinks == 1 && shape->kind <= SIM_LOG && sim_one_in(2);
+    shape->leaves_out = shape->exactly && sim_one_in(3);
+    if (shape->exactly)
+        shape->order = MB_ORDER_KEY;
     shape->create = sim_one_in(4);
     shape->filter = sim_one_in(5);
     shape->gaps = sim_one_in(3);

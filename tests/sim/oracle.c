@@ -39,7 +39,9 @@ void sim_trace_shape(void)
               shape->dead_letter ? ", dead letters" : "",
               shape->on_reject == MB_REJECT_STOP ? ", stops on reject" : "",
               shape->order == MB_ORDER_NONE ? ", no order" : "", shape->create ? ", create" : "");
-    sim_trace("%s", shape->exactly ? "effectively once" : "at least once");
+    sim_trace("%s", shape->leaves_out ? "effectively once, the sink leaves out what it has"
+                    : shape->exactly  ? "effectively once, in transactions"
+                                      : "at least once");
     sim_trace("window %u messages %lld bytes, rate %u, attempts %u, one in %u poison",
               shape->window_messages, (long long)shape->window_bytes, shape->rate_messages,
               shape->retry_attempts, shape->poison_one_in);
@@ -267,7 +269,7 @@ void sim_completed(uint32_t outlet, const struct sim_body *body, enum mb_cause c
  * stands, whatever it was told. */
 static bool is_at_risk(const struct sim_message *message)
 {
-    if (sim.shape.exactly)
+    if (sim.shape.exactly && !sim.shape.leaves_out)
         return message->generation > 0 && message->offset > sim.scopes[message->scope].position;
     return message->taken && !message->acked;
 }
@@ -305,7 +307,7 @@ void sim_takeover(uint32_t scope_id)
     sim.stats[SIM_TAKEOVERS]++;
     sim_trace("another member works on scope %u", scope_id);
     sim_sinks_settle();
-    if (sim.shape.exactly && !scope->released)
+    if (sim.shape.exactly && !sim.shape.leaves_out && !scope->released)
         sim_sink_fence();
     for (uint32_t k = 0; k < sim.shape.sinks; k++)
         scope->blurred |= sim_sinks_hold(k, scope_id) ? 1u << k : 0;

@@ -46,7 +46,8 @@ struct sim_shape {
     uint32_t rate_messages;
     uint32_t retry_attempts;
     uint32_t sinks_before; /* the route is one of those that isolate_sinks runs */
-    bool exactly;          /* the sink stores positions in transactions: nothing comes twice */
+    bool exactly;          /* nothing comes twice: the sink stores positions in transactions */
+    bool leaves_out;       /* … or leaves out by itself what it has */
     bool create;
     bool filter;
     bool gaps; /* positions that no message has */

@@ -12,17 +12,40 @@
 
 /* ---- at the broker ---- */
 
+/* What is stored says that everything before it is done with: so nothing overtakes, and what was
+ * stored before is left out. */
+static void judge_repeat(struct sim_item *item, const struct sim_message *message)
+{
+    uint64_t position = sim.scopes[message->scope].position;
+
+    if (message->offset <= position && item->cause != MB_CAUSE_MESSAGE) {
+        item->cause = MB_CAUSE_NONE;
+        item->stored = false;
+    } else if (item->before > position && item->stored) {
+        item->cause = MB_CAUSE_DESTINATION;
+        item->reason = "gap";
+        item->stored = false;
+    }
+}
+
 static void settle_item(struct mb_sink *sink, struct sim_item *item)
 {
     const struct sim_message *message = &sim.messages[item->body.index];
+    bool leaves_out = sim.shape.leaves_out && sink->outlet == 0;
 
     item->settled = true;
+    if (leaves_out)
+        judge_repeat(item, message);
     if (item->stored && sim_is_transactional(sink->outlet))
         sink->staged[sink->staged_count++] = item->body.index;
     else if (item->stored)
         sim_store(sink->outlet, item->body.index);
+    else if (item->cause == MB_CAUSE_NONE)
+        return;
     else if (item->cause != MB_CAUSE_MESSAGE || sim.shape.on_reject == MB_REJECT_STOP)
         sim.scopes[message->scope].refused |= 1u << sink->outlet;
+    if (leaves_out && item->stored)
+        sim_stored_position(message->scope, message->offset, true);
 }
 
 static void sink_settle(struct mb_sink *sink, int64_t until_ms)
@@ -110,7 +133,7 @@ static void refuse(struct sim_item *item)
 static void write_item(struct mb_sink *sink, struct sim_item *item)
 {
     const struct sim_message *message = &sim.messages[item->body.index];
-    uint32_t partition = message->key;
+    uint32_t partition = sim.shape.leaves_out ? 0 : message->key;
     int64_t store_ms = sim.now_ms + (int64_t)sim_below(sim.shape.latency_ms + 1);
 
     if (store_ms < sink->last_store_ms[partition])
@@ -191,9 +214,9 @@ static uint64_t traits(const void *endpoint, const void *options)
     const struct sim_sink_options *own = options;
 
     (void)endpoint;
-    return sim_is_transactional((uint32_t)own->outlet)
-               ? MB_SINK_TRANSACTIONS | MB_SINK_STORES_POSITIONS
-               : 0;
+    if (sim_is_transactional((uint32_t)own->outlet))
+        return MB_SINK_TRANSACTIONS | MB_SINK_STORES_POSITIONS;
+    return sim.shape.leaves_out && own->outlet == 0 ? MB_SINK_DEDUPLICATES : 0;
 }
 
 static enum mb_status sink_open(const struct mb_open_params *params, struct mb_sink **ret_sink,
@@ -260,6 +283,7 @@ static void take_item(struct mb_sink *sink, const struct mb_outgoing *outgoing)
 {
     struct sim_item *item = &sink->items[sink->count];
     const struct sim_body *body = sim_body_of(outgoing->message);
+    uint64_t before = 0;
 
     for (uint32_t i = 0; i < sink->count; i++) {
         if (sink->items[i].sequence == outgoing->sequence)
@@ -267,8 +291,16 @@ static void take_item(struct mb_sink *sink, const struct mb_outgoing *outgoing)
                         (unsigned long long)outgoing->sequence);
     }
     sim_check_send(sink->outlet, body);
-    *item = (struct sim_item){
-        .sequence = outgoing->sequence, .message = outgoing->message, .body = *body};
+    for (uint32_t i = 0; i < sink->count; i++) {
+        const struct sim_message *other = &sim.messages[sink->items[i].body.index];
+
+        if (other->scope == sim.messages[body->index].scope && other->offset > before)
+            before = other->offset;
+    }
+    *item = (struct sim_item){.sequence = outgoing->sequence,
+                              .message = outgoing->message,
+                              .body = *body,
+                              .before = before};
     sink->count++;
     if (!sim.shape.lingers)
         write_item(sink, item);

@@ -16,6 +16,7 @@ struct sim_item {
     bool settled; /* what becomes of it has come about */
     bool stored;
     enum mb_cause cause;
+    uint64_t before; /* offset of what goes before it in its scope and is under way; 0: nothing */
     const char *reason;
     int64_t store_ms;
     int64_t answer_ms;
@@ -58,7 +59,7 @@ enum mb_status sim_sink_broken(struct mb_sink *sink, struct mb_error *err);
 /* Whether what the outlet stores is in transactions. */
 static inline bool sim_is_transactional(uint32_t outlet)
 {
-    return sim.shape.exactly && outlet == 0;
+    return sim.shape.exactly && !sim.shape.leaves_out && outlet == 0;
 }
 
 enum mb_status sim_sink_begin(struct mb_sink *sink, struct mb_error *err);

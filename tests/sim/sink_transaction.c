@@ -71,6 +71,7 @@ enum mb_status sim_sink_commit(struct mb_sink *sink, uint32_t timeout_ms, struct
         return sim_sink_broken(sink, err);
     if (sim_is_rough() && sim_one_in(15)) {
         sim_trace("a commit is refused");
+        sim_excuse(SIM_ALL, SIM_ALL);
         return mb_error_set(err, MB_TIMEOUT, MB_CAUSE_DESTINATION, "commit", "commit");
     }
     if (sim_is_rough() && sim.shape.sink_break_ms > 0 && sim_one_in(10)) {
