@@ -23,7 +23,7 @@ static void begin(void)
 
 static void put(unsigned first, unsigned count)
 {
-    static char bodies[HAND_INPUTS_MAX][8];
+    static char bodies[HAND_INPUTS_MAX][12];
 
     for (unsigned i = first; i < first + count; i++) {
         snprintf(bodies[i], sizeof bodies[i], "%u", i);
