@@ -535,14 +535,15 @@ static void mark_sent(struct mb_lane *lane, struct mb_outlet *outlet,
 }
 
 /* What a sink stores that tells repeats by their positions says that everything before it is done
- * with: after a crash a message whose dead letter was not yet confirmed would be taken for one. */
+ * with: after a crash a message whose dead letter was not yet confirmed would be taken for one, and
+ * after the stop of a route that which it stops for. */
 static bool waits_for_letters(const struct mb_lane *lane, const struct mb_outlet *outlet)
 {
     const struct mb_outlet *letters = lane->dead_letter;
 
-    return letters != NULL && outlet->port.params.effectively_once &&
-           !mb_transaction_covers(lane->transaction, outlet) &&
-           (letters->pending > 0 || letters->in_flight > 0);
+    if (!outlet->port.params.effectively_once || mb_transaction_covers(lane->transaction, outlet))
+        return false;
+    return lane->failed || (letters != NULL && (letters->pending > 0 || letters->in_flight > 0));
 }
 
 bool mb_outlet_send(struct mb_lane *lane, struct mb_outlet *outlet, int64_t now_ms)
