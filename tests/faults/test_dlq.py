@@ -151,11 +151,11 @@ class Queues:
               "dead_letter": {"endpoint": "d", **dead.sink(self.buried)}, **more}],
             drain_idle="1s"))
 
-    def bury(self, number, to=None):
+    def bury(self, number, to=None, headers=None):
         import pika
+        headers = {"to": to or self.sink} if headers is None else headers
         publish(self.rabbit.uri, "", self.source, [
-            (b"%d" % index, pika.BasicProperties(headers={"to": to or self.sink}))
-            for index in range(number)])
+            (b"%d" % index, pika.BasicProperties(headers=headers)) for index in range(number)])
         run = Run([program(), "run", "--drain", str(self.path)])
         assert run.wait(90) == 0, run.tail()
         return run.last_counters()
@@ -212,6 +212,19 @@ def test_order_of_what_is_left_in_a_queue(side_of, rabbit, fresh, tmp_path):
             for number in range(1, 5)]
     assert [message["body"] for message in left] == ["2", "0", "1", "2"]
     assert left[0]["properties"]["routing_key"] == dlq.source
+
+
+def test_what_is_left_stands_before_what_is_sent(side_of, rabbit, fresh, tmp_path):
+    """Acknowledging what is behind it does not take it away."""
+    dlq = Queues(rabbit, side_of("rabbitmq"), fresh, tmp_path)
+    dlq.bury(3, headers={})
+    dlq.bury(3)
+    assert [letter["reason"] for letter in dlq.list()] == ["template"] * 3 + ["unroutable"] * 3
+    declare_queue(rabbit.uri, dlq.sink)
+    assert dlq.replay("--reason", "unroutable") == {"replayed": 3, "rejected_again": 0,
+                                                    "passed_over": 3, "expired": 0}
+    assert dlq.bodies(3) == [0, 1, 2]
+    assert [letter["reason"] for letter in dlq.list()] == ["template"] * 3
 
 
 @pytest.mark.long
