@@ -131,10 +131,10 @@ def answers_lost(end):
 
 
 CASES = (
-    *(Case("F5", end, f"faults on the wire to the {end}", wire_faults(end), 24, 2, extra=True)
+    *(Case("F5", end, f"faults on the wire to the {end}", wire_faults(end), 16, 2, extra=True)
       for end in ("source", "sink")),
     *(Case("F6", end, f"cut behind each n-th byte of a session with the {end}", cut_sweep(end),
-           200, 4) for end in ("source", "sink")),
+           100, 4) for end in ("source", "sink")),
     Case("F7", "source", "our acknowledgements are lost", answers_lost("source"), 20, 2),
     Case("F7", "sink", "the sink's confirms are lost", answers_lost("sink"), 20, 2),
 )

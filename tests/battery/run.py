@@ -45,6 +45,7 @@ def arguments(words):
     parser.add_argument("--keep", type=Path, metavar="FOLDER",
                         help="keep logs, ledgers and arrivals of every row there")
     chosen = parser.parse_args(words)
+    chosen.interrupted = False
     chosen.markdown = chosen.markdown or chosen.json.with_suffix(".md")
     return chosen
 
@@ -138,6 +139,9 @@ def play_all(options, seed, parts):
             if options.replace:
                 parts[:] = [part for part in parts if table.name_of(part) != table.name_of(row)]
             write(options, parts + played)
+    except KeyboardInterrupt as error:  # Ctrl-C, or SIGTERM: what was played is in the table
+        print(f"interrupted {error}".strip())
+        options.interrupted = True
     finally:
         session.end()
         if any(row["result"] == BROKEN for row in played):
@@ -171,6 +175,8 @@ def main(words):
             junit(options.junit, played)
     rows = table.merge(parts + played)
     print(f"{table.totals(rows)}\n{options.markdown}\n{options.json}")
+    if options.interrupted:
+        return 130
     return 1 if any(row["result"] == BROKEN for row in rows) else 0
 
 
