@@ -80,7 +80,8 @@ struct mb_ack {
 struct mb_scope_start {
     uint32_t scope;
     uint32_t epoch;
-    struct mb_position position; /* STORED: the source's own choice (stored, else option `start`) */
+    /* The first message to hand out; STORED: the source's own choice (stored, else `start`). */
+    struct mb_position position;
 };
 
 enum mb_source_traits {
