@@ -367,10 +367,27 @@ static void whole_text(struct mb_text *text, const struct cli_dead_letter *lette
     mb_text_add(text, "\n", 1);
 }
 
+/* JSON leaves DEL and the controls from U+0080 to U+009F as they are; a terminal obeys them. */
+static void disarm(struct mb_text *text)
+{
+    for (size_t i = 0; i < text->size; i++) {
+        unsigned char byte = (unsigned char)text->data[i];
+        bool is_control = byte == 0xC2 && i + 1 < text->size &&
+                          (unsigned char)text->data[i + 1] >= 0x80 &&
+                          (unsigned char)text->data[i + 1] <= 0x9F;
+
+        if (byte == 0x7F || is_control)
+            text->data[i] = '?';
+        if (is_control)
+            text->data[++i] = '?';
+    }
+}
+
 void cli_dlq_line(struct mb_text *text, const struct cli_dead_letter *letter, bool as_json)
 {
     if (!as_json) {
         line_text(text, letter);
+        disarm(text);
         return;
     }
     mb_text_add(text, "{", 1);
@@ -383,8 +400,10 @@ void cli_dlq_line(struct mb_text *text, const struct cli_dead_letter *letter, bo
 void cli_dlq_whole(struct mb_text *text, const struct cli_dead_letter *letter,
                    const struct mb_message *original, bool as_json)
 {
-    if (as_json)
+    if (as_json) {
         whole_json(text, letter, original);
-    else
-        whole_text(text, letter, original);
+        return;
+    }
+    whole_text(text, letter, original);
+    disarm(text);
 }
