@@ -8,6 +8,7 @@
 #include "redis_source.h"
 
 #include <hiredis/hiredis.h>
+#include <stdlib.h>
 
 static struct mb_slice key_of(const struct mb_source *source, const char *stream, char *key,
                               size_t size)
