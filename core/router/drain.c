@@ -30,6 +30,7 @@ struct mb_drain {
     bool empty; /* the broker said so */
     bool answered;
     int64_t quiet_since_ms;
+    int64_t quiet_ms; /* how long it has to be quiet */
     int64_t ask_at_ms;
     struct end *ends;
     size_t ends_count;
@@ -48,6 +49,7 @@ enum mb_status mb_drain_create(struct mb_lane *lane, int64_t idle_ms, struct mb_
         return MB_NO_MEMORY;
     drain->lane = lane;
     drain->idle_ms = idle_ms;
+    drain->quiet_ms = idle_ms;
     *ret_drain = drain;
     return MB_OK;
 }
@@ -223,7 +225,6 @@ static bool all_at_end(const struct mb_lane *lane, size_t *ret_count)
 bool mb_drain_is_done(struct mb_drain *drain, int64_t now_ms)
 {
     struct mb_lane *lane = drain->lane;
-    int64_t quiet_ms = drain->idle_ms;
     size_t scopes;
 
     /* What may not be taken yet is no quiet: it waits for a commit, or for the rate. */
@@ -235,14 +236,15 @@ bool mb_drain_is_done(struct mb_drain *drain, int64_t now_ms)
     }
     if (all_at_end(lane, &scopes))
         return true;
+    drain->quiet_ms = drain->idle_ms;
     if (scopes == 0 && (lane->source_traits & MB_SOURCE_PARTITIONED) != 0 &&
-        quiet_ms < UNASSIGNED_MS)
-        quiet_ms = UNASSIGNED_MS;
+        drain->quiet_ms < UNASSIGNED_MS)
+        drain->quiet_ms = UNASSIGNED_MS;
     if (lane->taken_ms > drain->quiet_since_ms) {
         drain->quiet_since_ms = lane->taken_ms;
         drain->empty = false;
     }
-    if (now_ms - drain->quiet_since_ms < quiet_ms || drain->asking != QUESTION_NONE)
+    if (now_ms - drain->quiet_since_ms < drain->quiet_ms || drain->asking != QUESTION_NONE)
         return false;
     if (drain->answered && drain->empty)
         return true;
@@ -257,7 +259,7 @@ bool mb_drain_is_done(struct mb_drain *drain, int64_t now_ms)
 
 int64_t mb_drain_deadline_ms(const struct mb_drain *drain)
 {
-    int64_t quiet_end = drain->quiet_since_ms + drain->idle_ms;
+    int64_t quiet_end = drain->quiet_since_ms + drain->quiet_ms;
 
     if (drain->asking != QUESTION_NONE)
         return INT64_MAX;
