@@ -103,7 +103,7 @@ static bool is_expired(const struct sim_message *message)
 
 static bool is_dropped(const struct sim_message *message)
 {
-    return message->filtered || is_expired(message);
+    return message->filtered || message->gone || is_expired(message);
 }
 
 /* Why it may be in the dead letters instead of a sink. */
@@ -234,10 +234,12 @@ void sim_stored_position(uint32_t scope_id, uint64_t position, bool released)
     if (position < scope->position)
         sim_violate("I1", "the stored position of scope %u goes back", scope_id);
     for (uint32_t i = 0; i < scope->count; i++) {
-        uint64_t offset = sim.messages[scope->first + i].offset;
+        struct sim_message *message = &sim.messages[scope->first + i];
 
-        if (offset > scope->position && offset <= position)
-            check_safe(scope->first + i);
+        if (message->offset <= scope->position || message->offset > position)
+            continue;
+        check_safe(scope->first + i);
+        message->gone = is_expired(message);
     }
     scope->position = position;
 }

@@ -82,6 +82,7 @@ struct sim_message {
     uint32_t size;
     /* at the brokers */
     bool acked;
+    bool gone;                        /* it had expired when a stored position passed it */
     uint32_t stored[SIM_OUTLETS_MAX]; /* how often */
     uint32_t excuse[SIM_OUTLETS_MAX]; /* faults that may have made it come again */
     uint64_t last_at[SIM_OUTLETS_MAX];
