@@ -2,8 +2,8 @@
 /*
  * LD_PRELOAD: an allocation that the bridge itself asks for fails. Whose it is tells the address
  * that it is called from: the program and its modules are the bridge's, all else is a library's.
- * Libraries are left alone: librdkafka and OpenSSL end the process when they get no memory, by
- * design, and glib's kin do; what they do is no finding about the bridge.
+ * Libraries are left alone unless they are named: some end the process when they get no memory,
+ * others crash (test_alloc.py says which); that is no finding about the bridge.
  *
  *   MBRIDGE_FAIL_AT=n      the n-th allocation fails, the first is 1 (0: none; only counts)
  *   MBRIDGE_FAIL_EVERY=k   and each k-th after it

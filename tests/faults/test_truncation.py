@@ -130,6 +130,7 @@ def test_redis_trimmed_while_it_was_under_way(of_redis, redis):
     assert route.arrived() == 7
 
 
+@pytest.mark.long
 def test_redis_trimmed_while_it_is_read(redis, of_redis):
     """Found while it runs: the group has gone on already, and the server has forgotten."""
     route = of_redis(1, window=Raw("{ messages = 10; }"), rate={"messages": 25})
@@ -148,7 +149,9 @@ def test_redis_trimmed_while_it_is_read(redis, of_redis):
 # ---- Kafka ----
 
 @pytest.fixture
-def of_kafka(kafka, fresh, tmp_path, ending):
+def of_kafka(kafka3, fresh, tmp_path, ending):
+    kafka = kafka3
+
     def make(number, **route):
         topic, sink = fresh("from"), fresh("to")
         create_topic(kafka.bootstrap, topic)
@@ -313,6 +316,7 @@ def test_rabbit_stream_made_anew_and_empty_at_the_start(of_rabbit):
     assert route.arrived() == 25
 
 
+@pytest.mark.long
 def test_rabbit_stream_retention_overtakes_a_reader(of_rabbit):
     """A sink that is slow, and a stream that keeps little."""
     route = of_rabbit(10, SEGMENT, window=Raw("{ messages = 20; }"), rate={"messages": 20},
