@@ -160,6 +160,22 @@ def test_brokers_that_repeat_what_they_are_sent(secrets, fresh, tmp_path, ending
         assert CORE.encode() in peers[name].everything
 
 
+@pytest.mark.parametrize("verb", [("list",), ("show", "1"), ("replay",)], ids=lambda verb: verb[0])
+def test_dead_letters_that_cannot_be_reached(verb, secrets, locked, tmp_path, ending):
+    peer = ending(Peer(answer=echo))
+    for form, port, user in (("uri", peer.port, "shop"), ("file", locked.port, "stranger"),
+                             ("env", locked.port, "shop")):
+        endpoints = {"redis": secrets.endpoint("redis", port, form, user)}
+        routes = routes_of(endpoints)
+        routes[0]["dead_letter"] = {"endpoint": "redis", "stream": "dead"}
+        path = tmp_path / "dead.conf"
+        path.write_text(config("dead", {"m": {"backend": "memory", "store": "x"}, **endpoints},
+                               routes, log_level="debug"))
+        code, out, err = command("dlq", *verb, path, env=secrets.env)
+        assert code != 0 or user == "shop"
+        clean(out, err)
+
+
 @pytest.mark.long  # librdkafka takes 10 s to give up
 def test_tokens_are_not_repeated(secrets, fresh, tmp_path, ending):
     peer, token = ending(Peer(answer=echo)), tmp_path / "token"
