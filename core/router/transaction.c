@@ -176,9 +176,12 @@ static enum mb_status positions_gather(struct mb_transaction *transaction)
     positions_clear(transaction);
     /* What was dropped or buried has no part in a transaction, but its place is behind us. */
     for (scope = window->scopes; scope != NULL; scope = scope->next) {
+        bool is_known = scope->stored.kind != MB_POSITION_NONE &&
+                        scope->stored.hi == scope->ack_position.hi &&
+                        scope->stored.lo == scope->ack_position.lo;
+
         scope->staged = scope->ack_position;
-        if (scope->stored.kind != MB_POSITION_NONE && scope->stored.hi == scope->staged.hi &&
-            scope->stored.lo == scope->staged.lo)
+        if (is_known || scope->state == MB_SCOPE_GONE || scope->let_go)
             scope->staged.kind = MB_POSITION_NONE;
     }
     for (uint64_t s = window->tail; s < transaction->end; s++) {
