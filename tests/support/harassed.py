@@ -76,8 +76,8 @@ class Harassed:
         what = f"{environment}: exit status {done.returncode}\n{done.stderr[-4000:]}"
         assert done.returncode in (0, 1, 2), what
         assert "runtime error:" not in done.stderr, what
-        assert done.returncode == 0 or "level=error" in done.stderr or \
-            "mbridge:" in done.stderr or "out of memory" in done.stderr, f"nothing said: {what}"
+        said = [line for line in done.stderr.splitlines() if line and "level=info" not in line]
+        assert done.returncode == 0 or said, f"nothing is said: {what}"
         assert "do not account" not in done.stderr, what
         for line in done.stdout.splitlines():
             assert Counters(json.loads(line)).conserved(), what
