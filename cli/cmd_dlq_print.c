@@ -253,12 +253,17 @@ static void json_properties(struct mb_text *text, const struct mb_message *messa
 
 static void json_headers(struct mb_text *text, const struct mb_message *message)
 {
+    const char *separator = "";
+
     json_name(text, "headers");
     mb_text_add(text, "[", 1);
     for (uint32_t i = 0; i < message->headers_count; i++) {
         const struct mb_header *header = &message->headers[i];
 
-        mb_text_addf(text, "%s{", i > 0 ? "," : "");
+        if (header->section == MB_SECTION_BRIDGE)
+            continue;
+        mb_text_addf(text, "%s{", separator);
+        separator = ",";
         json_bytes(text, "name", header->name);
         json_text(text, "type", mb_slice_text(type_name(header->value.type)));
         if (header->section != MB_SECTION_APPLICATION)
@@ -345,6 +350,8 @@ static void whole_text(struct mb_text *text, const struct cli_dead_letter *lette
     for (uint32_t i = 0; i < original->headers_count; i++) {
         const struct mb_header *header = &original->headers[i];
 
+        if (header->section == MB_SECTION_BRIDGE)
+            continue;
         mb_text_addf(text, "%-16s ",
                      header->section == MB_SECTION_APPLICATION ? "header"
                                                                : section_name(header->section));

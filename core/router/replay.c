@@ -53,6 +53,34 @@ static struct mb_slice platform_of(const struct mb_config_route *route, struct m
                                     : MB_SLICE_NULL;
 }
 
+static bool goes_home(const struct mb_config_route *route, struct mb_slice platform)
+{
+    for (size_t i = 0; i < route->to_count; i++) {
+        if (mb_slice_equal(mb_slice_text(route->to[i].endpoint->backend->name), platform))
+            return true;
+    }
+    return false;
+}
+
+/* The original from its form on another platform. */
+static enum mb_status restore(const struct mb_config_route *route, struct mb_slice platform,
+                              struct mb_message *message, struct mb_arena *arena)
+{
+    static const unsigned char no_entries[] = {1};
+    struct mb_message *whole = mb_arena_alloc(arena, sizeof *whole);
+    bool had_sidecar = message->sidecar.data != NULL;
+    bool malformed;
+
+    if (whole == NULL || mb_sidecar_restore(message, arena, whole, &malformed) != MB_OK)
+        return MB_NO_MEMORY;
+    *message = *whole;
+    /* Where it goes back to its own platform, headers and properties of one name are two things:
+     * a sink takes them for one unless there is a sidecar, be it empty. */
+    if (had_sidecar && !malformed && goes_home(route, platform))
+        message->sidecar = (struct mb_slice){no_entries, sizeof no_entries};
+    return MB_OK;
+}
+
 /* The stream of dead letters shows its own exchange, key and time where the original had others. */
 static void put_back(const struct mb_dead_info *info, struct mb_message *message)
 {
@@ -127,22 +155,18 @@ enum mb_status mb_replay_restore(const struct mb_config_route *route,
 {
     struct mb_slice platform = platform_of(route, info->endpoint);
     struct mb_replayed *replayed = mb_arena_alloc(arena, sizeof *replayed);
-    struct mb_message *whole;
-    enum mb_status status;
-    bool malformed;
+    enum mb_status status = MB_OK;
 
     if (replayed == NULL)
         return MB_NO_MEMORY;
     if (!mb_slice_equal(platform, scope_origin->platform)) {
-        whole = mb_arena_alloc(arena, sizeof *whole);
-        if (whole == NULL || mb_sidecar_restore(message, arena, whole, &malformed) != MB_OK)
-            return MB_NO_MEMORY;
-        *message = *whole;
+        status = restore(route, platform, message, arena);
         /* It may hold more than its own platform can, restored from an earlier sidecar: no sink is
          * to write it as it is. */
         platform = MB_SLICE_LITERAL("");
     }
-    status = mb_dead_letter_strip(message, arena);
+    if (status == MB_OK)
+        status = mb_dead_letter_strip(message, arena);
     if (status == MB_OK)
         status = give_id(info, scope_origin, message, arena);
     if (status != MB_OK)

@@ -19,7 +19,7 @@ static struct mb_config_endpoint near_endpoint = {.name = "a", .backend = &near_
 static struct mb_config_stream origins[] = {{.endpoint = &near_endpoint}};
 static struct mb_replay replay;
 static struct mb_config_route route = {
-    .name = "orders", .origins = origins, .origins_count = 1, .replay = &replay};
+    .name = "orders", .origins = origins, .origins_count = 1, .to = origins, .replay = &replay};
 
 static const struct mb_header headers[] = {
     {.name = {"region", 6}, .value = {.type = MB_STRING, .as.bytes = {"north", 5}}},
@@ -182,6 +182,9 @@ static void test_another_platform_has_a_sidecar(void **state)
     struct mb_origin far = dead_origin;
     struct mb_text sidecar = {.max_size = 4096};
     struct mb_header texts[32];
+    struct mb_message read;
+    struct mb_message again;
+    bool malformed;
     struct mb_dead_info info;
     uint64_t lost;
 
@@ -195,12 +198,22 @@ static void test_another_platform_has_a_sidecar(void **state)
     assert_int_equal(mb_sidecar_write(&dead, &natural, 4096, &sidecar, &lost), MB_OK);
     assert_int_equal(lost, 0);
     natural.sidecar = (struct mb_slice){sidecar.data, sidecar.size};
+    read = natural;
     mb_dead_info_read(&natural, &info);
     assert_int_equal(mb_replay_restore(&route, &far, &info, &natural, &arena), MB_OK);
     assert_int_equal(mb_message_difference(&original, &natural), 0);
     assert_null(natural.sidecar.data);
     /* Whatever it holds, it is projected. */
     assert_true(is_text(natural.origin->platform, ""));
+    /* On its own platform, too: from a sidecar that has nothing to add. */
+    natural = read;
+    route.to_count = 1;
+    assert_int_equal(mb_replay_restore(&route, &far, &info, &natural, &arena), MB_OK);
+    route.to_count = 0;
+    assert_int_equal(natural.sidecar.size, 1);
+    assert_int_equal(mb_sidecar_restore(&natural, &arena, &again, &malformed), MB_OK);
+    assert_false(malformed);
+    assert_int_equal(mb_message_difference(&original, &again), 0);
     mb_text_release(&sidecar);
 }
 
