@@ -61,3 +61,14 @@ def test_allocations_of_rabbitmq_c_fail(brokers, redis, fresh, tmp_path, dice, c
     pair = _pair("to", "rabbitmq", brokers, redis, fresh, tmp_path)
     total = _sweep(pair, dice, 200, "librabbitmq")
     counts(rounds=200, allocations=total, lost=0, duplicates=pair.assert_kept())
+
+
+@pytest.mark.long
+def test_allocations_fail_effectively_once(brokers, redis, fresh, tmp_path, dice, counts):
+    pair = Harassed(RedisSide(redis), brokers.side("kafka"), redis, fresh, tmp_path,
+                    delivery="effectively-once")
+    total = _sweep(pair, dice, 100)
+    duplicates = pair.assert_kept()
+    counts(rounds=100, allocations=total, lost=0, duplicates=duplicates,
+           **{"exit 0": pair.endings.get(0, 0), "exit 1": pair.endings.get(1, 0)})
+    assert duplicates == 0
