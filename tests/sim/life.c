@@ -128,7 +128,6 @@ static bool life_begin(void)
     memset(&sim.counters, 0, sizeof sim.counters);
     memset(sim.life_confirmed, 0, sizeof sim.life_confirmed);
     sim.life_taken = 0;
-    sim.life_faulty = false;
     sim.alloc_failed = false;
     route_config();
     sim_allow_alloc_failures(true);

@@ -147,7 +147,9 @@ void sim_check_ack(uint32_t index)
         if ((message->confirmed & 1u << outlet) != 0 &&
             (!sim.shape.exactly || message->stored[outlet] > 0))
             continue;
-        if (is_buried && may_be_buried(message, outlet))
+        /* What was buried before is passed by the stored position, and counts as a repeat. */
+        if ((is_buried || (sim.shape.leaves_out && message->stored[sim_dead_outlet()] > 0)) &&
+            may_be_buried(message, outlet))
             continue;
         sim_violate("I8", "message %u is acknowledged, but outlet %u has not confirmed it", index,
                     outlet);
@@ -263,8 +265,11 @@ void sim_completed(uint32_t outlet, const struct sim_body *body, enum mb_cause c
         return;
     }
     /* What stood behind it in the pipeline is sent again with it. */
-    sim.life_faulty = true;
-    sim_excuse(message->scope, outlet);
+    /* A sink that stores positions, and is opened anew for this, has the source begin again. */
+    if (sim.shape.exactly)
+        sim_excuse(ALL, ALL);
+    else
+        sim_excuse(message->scope, outlet);
 }
 
 /* Dead letters are no part of a transaction: the source gives them out again from where the sink

@@ -160,7 +160,6 @@ struct sim {
     struct mb_lane *lane;
     struct mb_counters counters;
     bool alloc_failed;
-    bool life_faulty; /* something broke in it */
     uint32_t life_taken;
     uint32_t life_confirmed[SIM_OUTLETS_MAX];
 };

@@ -82,7 +82,6 @@ bool sim_sinks_hold(uint32_t outlet, uint32_t scope)
 static void sink_end(struct mb_sink *sink)
 {
     sink_settle(sink, sim.now_ms + (int64_t)sim_below(sim.shape.latency_ms + 1));
-    sim.life_faulty = true;
     sim.stats[SIM_SINK_BREAKS]++;
     sim_trace("outlet %u breaks with %u under way", sink->outlet, sink->count);
     sink->ended = true;

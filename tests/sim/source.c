@@ -55,7 +55,6 @@ static void arrive(struct mb_source *source, uint32_t count)
 static void source_end(struct mb_source *source)
 {
     source->ended = true;
-    sim.life_faulty = true;
     sim.stats[SIM_SOURCE_BREAKS]++;
     if (!sim_commits())
         arrive(source, (uint32_t)sim_below(source->pending_count + 1));
@@ -444,15 +443,16 @@ static void source_close(struct mb_source *source)
         return;
     clean = sim.lane->phase >= MB_LANE_CLOSING && sim.lane->unresolved == 0 && !sim.lane->failed &&
             !source->commit_failed && !sim.alloc_failed;
+    /* A late stop has no time to store positions past what was buried. */
+    if (sim.shape.exactly && sim.now_ms >= sim.lane->stop_deadline_ms)
+        clean = false;
     if (!sim_commits())
         arrive(source, source->pending_count);
     else if (source->committing && sim_one_in(2))
         arrive(source, source->commit_count);
     sim_trace("source is closed%s", clean ? "" : " with open messages");
-    if (!clean) {
-        sim.life_faulty = true;
+    if (!clean)
         sim_excuse(SIM_ALL, SIM_ALL);
-    }
     sim_give_back(SIM_ALL);
 }
 

@@ -65,10 +65,8 @@ static void leave(struct mb_source *source, uint32_t scope, bool clean)
 {
     struct sim_held *held = &source->scopes[scope];
 
-    if (!clean) {
-        sim.life_faulty = true;
+    if (!clean)
         sim_excuse(scope, SIM_ALL);
-    }
     sim_give_back(scope);
     held->hold = SIM_NOT_HELD;
     held->next_ms = sim.now_ms + (int64_t)sim_below(800);
