@@ -84,6 +84,7 @@ def judge_refused(trial, route, bridge, live=True):
 
 def address_full(trial):
     """Artemis rejects at an address' limit, and takes again when somebody has taken."""
+    trial.row["rounds"] = 1
     source = trial.fleet.side(trial.pair[0])
     sink = trial.fleet.special("artemis", "limits", addresses=LIMITS)
     route = trial.route(source, sink, rate=RATE, live=False, dead=source,
