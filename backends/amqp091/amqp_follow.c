@@ -107,17 +107,11 @@ enum mb_status amqp_check_offset(struct mb_source *source, struct amqp_scope *sc
                             "%s: queue \"%s\" is no stream: take start and x-stream-offset away",
                             client->name, scope->queue);
     if (scope->was_empty && offset < scope->from) {
-        /* A new stream of the same name. The next instance goes on with it, or finds a position
-         * that the stream does not have, and says it again. */
-        scope->lost_count = 0;
-        amqp_tell_loss(source, scope);
-        if (!source->loss_stops) {
-            amqp_store_note(source->store, (uint32_t)(scope - source->scopes), offset);
-            amqp_store_commit(source->store, 0, err);
-        }
+        /* A new stream of the same name, or one that a busy broker was slow to show. The next
+         * instance sees both ends of it, and can tell. */
         return mb_error_set(err, MB_DISCONNECTED, MB_CAUSE_CONNECTION, "truncated",
-                            "%s: stream \"%s\" begins anew at %llu, before the position %llu that "
-                            "was stored",
+                            "%s: stream \"%s\" looked empty and has message %llu, before the "
+                            "position %llu that was stored: looking again",
                             client->name, scope->queue, (unsigned long long)offset,
                             (unsigned long long)scope->from);
     }

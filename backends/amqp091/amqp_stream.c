@@ -103,7 +103,11 @@ enum mb_status amqp_stream_ends(struct amqp_client *client, unsigned channel, co
     if (status != MB_OK || seen.count == 0)
         return status;
     status = read_from(client, channel, queue, &last, true, deadline_ms, &seen, err);
-    ret_ends->end = seen.count > 0 ? seen.last + 1 : ret_ends->begin;
+    if (status == MB_OK && seen.count == 0)
+        return mb_error_set(err, MB_TIMEOUT, MB_CAUSE_CONNECTION, "slow",
+                            "%s: stream \"%s\" has messages and did not show the last one in time",
+                            client->name, queue);
+    ret_ends->end = seen.last + 1;
     return status;
 }
 
