@@ -97,8 +97,7 @@ class Ring:
         for route in self.routes.values():
             route.feeder.start()
 
-    def fault(self, dice):
-        name, kind = dice.choice(PLATFORMS), dice.choice([*KINDS, "reload"])
+    def fault(self, name, kind, dice):
         for route in self.routes.values():
             route.stream.fault()
         if kind == "reload":
@@ -123,13 +122,18 @@ class Ring:
 def soak(ring, options, dice, usage_of):
     began = time.monotonic()
     usage = usage_of(ring.bridge.run.pid)
-    at_fault = began + options.every
+    every = [(name, kind) for name in PLATFORMS for kind in (*KINDS, "reload")]
+    dice.shuffle(every)
+    first = list(every)
+    at_fault = began
     while (now := time.monotonic()) < began + 60 * options.minutes:
         ring.bridge.check()
         usage.sample(now - began)
         if now >= at_fault:
-            print(f"{now - began:7.0f} s  {usage.samples[-1][1:]}  {ring.fault(dice)}", flush=True)
-            at_fault += options.every
+            name, kind = first.pop() if first else dice.choice(every)
+            print(f"{now - began:7.0f} s  {usage.samples[-1][1:]}  "
+                  f"{ring.fault(name, kind, dice)}", flush=True)
+            at_fault = now + (options.warm / len(every) if first else options.every)
         time.sleep(SAMPLE_S)
     return usage
 
