@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Effectively once into Redis: an entry and its position are stored by one script."""
 
-import signal
-
 import pytest
 from brokers import RedisBroker
 
@@ -10,7 +8,7 @@ from support.bridge import Bridge
 from support.config import config
 from support.pair import columns, sizes
 from support.redis_side import RedisSide
-from support.route import Route, kill_rounds, stop_and_judge, wait_arrived
+from support.route import Route, kill_rounds, stop_and_judge, wait_arrived, zombie_rounds
 from support.sides import KafkaSide, RabbitSide
 from support.wait import until
 
@@ -66,18 +64,7 @@ def test_over_a_zombie(source, source_of, redis, fresh, tmp_path, dice, ending, 
     second = ending(route.bridge("second"))
     route.feeder.start()
     first.start()
-    wait_arrived(route.stream, 500, first)
-    for _ in range(rounds):
-        wait_arrived(route.stream, route.stream.arrived + dice.randrange(100, 1000), first)
-        first.run.signal(signal.SIGSTOP)
-        route.stream.fault()
-        second.start()
-        wait_arrived(route.stream, route.stream.arrived + 2000, second)
-        first.run.signal(signal.SIGCONT)
-        wait_arrived(route.stream, route.stream.arrived + 2000, second)
-        second.run.kill()
-        route.stream.fault()
-        wait_arrived(route.stream, route.stream.arrived + 2000, first)
+    zombie_rounds(route, first, second, rounds, dice)
     _judged(route, first, counts, rounds=rounds)
 
 

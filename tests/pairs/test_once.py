@@ -2,12 +2,10 @@
 """delivery = "effectively-once" into Kafka: killed over and over, each message is there once, as a
 consumer sees it that reads what is committed."""
 
-import signal
-
 import pytest
 
 from support.pair import columns, sizes
-from support.route import Route, kill_rounds, stop_and_judge, wait_arrived
+from support.route import Route, kill_rounds, stop_and_judge, wait_arrived, zombie_rounds
 from support.sides import RabbitSide
 
 ONCE = {"delivery": "effectively-once"}
@@ -48,17 +46,7 @@ def test_once_over_a_zombie(rounds, side_of, fresh, tmp_path, dice, ending, coun
     first, second = (ending(route.bridge(name)) for name in ("first", "second"))
     route.feeder.start()
     first.start()
-    wait_arrived(route.stream, 500, first)
-    for _ in range(rounds):
-        first.run.signal(signal.SIGSTOP)
-        route.stream.fault()
-        second.start()
-        wait_arrived(route.stream, route.stream.arrived + 2000, second)
-        first.run.signal(signal.SIGCONT)
-        wait_arrived(route.stream, route.stream.arrived + 2000, second)
-        second.run.kill()
-        route.stream.fault()
-        wait_arrived(route.stream, route.stream.arrived + 2000, first)
+    zombie_rounds(route, first, second, rounds, dice)
     verdict = stop_and_judge(route, first)
     counts(rounds=rounds, **columns(verdict))
     verdict.assert_kept(duplicates_max=0)

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A judged route between any two sides (support/sides.py), at default settings."""
 
+import signal
+
 from support.bridge import Bridge
 from support.config import config
 from support.feed import Feeder
@@ -74,6 +76,23 @@ def kill_rounds(route, bridge, rounds, each, dice):
         route.stream.fault()
         bridge.run.kill()
         bridge.start()
+
+
+def zombie_rounds(route, first, second, rounds, dice, moved=2000):
+    """first stands still for longer than its session, while it works; second takes over; first wakes
+    with what it has in hand, and goes on when second is killed."""
+    wait_arrived(route.stream, 500, first)
+    for _ in range(rounds):
+        wait_arrived(route.stream, route.stream.arrived + dice.randrange(100, 1000), first)
+        first.run.signal(signal.SIGSTOP)
+        route.stream.fault()
+        second.start()
+        wait_arrived(route.stream, route.stream.arrived + moved, second)
+        first.run.signal(signal.SIGCONT)
+        wait_arrived(route.stream, route.stream.arrived + moved, second)
+        second.run.kill()
+        route.stream.fault()
+        wait_arrived(route.stream, route.stream.arrived + moved, first)
 
 
 def stop_and_judge(route, bridge, seconds=600, stall=STALL_S):
