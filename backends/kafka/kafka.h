@@ -151,6 +151,10 @@ struct kafka_client {
     struct mb_error failure;
 };
 
+/* What a client tells of: its errors, that it wants a token, and these (RD_KAFKA_EVENT_…). */
+void kafka_client_events(rd_kafka_conf_t *conf, const struct kafka_endpoint_options *endpoint,
+                         int events);
+
 /* Makes the library's client of conf, which it takes over in any case. */
 enum mb_status kafka_client_init(struct kafka_client *client, const struct mb_open_params *params,
                                  rd_kafka_type_t type, rd_kafka_conf_t *conf, struct mb_error *err);

@@ -179,6 +179,14 @@ static rd_kafka_resp_err_t count_traffic(rd_kafka_t *rk, const rd_kafka_conf_t *
     return code;
 }
 
+void kafka_client_events(rd_kafka_conf_t *conf, const struct kafka_endpoint_options *endpoint,
+                         int events)
+{
+    if (endpoint->sasl.oauth_token_file != NULL)
+        events |= RD_KAFKA_EVENT_OAUTHBEARER_TOKEN_REFRESH;
+    rd_kafka_conf_set_events(conf, RD_KAFKA_EVENT_ERROR | events);
+}
+
 enum mb_status kafka_client_init(struct kafka_client *client, const struct mb_open_params *params,
                                  rd_kafka_type_t type, rd_kafka_conf_t *conf, struct mb_error *err)
 {

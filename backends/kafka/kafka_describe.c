@@ -59,10 +59,7 @@ static enum mb_status client_open(const struct mb_open_params *params, const cha
         rd_kafka_conf_destroy(conf);
         return status;
     }
-    rd_kafka_conf_set_events(conf,
-                             RD_KAFKA_EVENT_ERROR | (endpoint->sasl.oauth_token_file != NULL
-                                                         ? RD_KAFKA_EVENT_OAUTHBEARER_TOKEN_REFRESH
-                                                         : 0));
+    kafka_client_events(conf, endpoint, 0);
     return kafka_client_init(client, params, RD_KAFKA_CONSUMER, conf, err);
 }
 

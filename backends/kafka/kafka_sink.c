@@ -72,10 +72,7 @@ static enum mb_status configure(struct mb_sink *sink, const struct mb_open_param
         rd_kafka_topic_conf_set_partitioner_cb(topic_conf, kafka_partitioner);
         rd_kafka_topic_conf_set_opaque(topic_conf, sink);
     }
-    rd_kafka_conf_set_events(conf, RD_KAFKA_EVENT_ERROR | RD_KAFKA_EVENT_DR |
-                                       (sink->client.endpoint->sasl.oauth_token_file != NULL
-                                            ? RD_KAFKA_EVENT_OAUTHBEARER_TOKEN_REFRESH
-                                            : 0));
+    kafka_client_events(conf, sink->client.endpoint, RD_KAFKA_EVENT_DR);
     return status;
 }
 

@@ -87,10 +87,7 @@ static enum mb_status configure(struct mb_source *source, const struct mb_open_p
     if (status == MB_OK)
         status = kafka_properties_user(conf, params->endpoint, err);
     rd_kafka_conf_set_rebalance_cb(conf, kafka_rebalance_cb);
-    rd_kafka_conf_set_events(conf, RD_KAFKA_EVENT_ERROR | RD_KAFKA_EVENT_OFFSET_COMMIT |
-                                       (source->client.endpoint->sasl.oauth_token_file != NULL
-                                            ? RD_KAFKA_EVENT_OAUTHBEARER_TOKEN_REFRESH
-                                            : 0));
+    kafka_client_events(conf, source->client.endpoint, RD_KAFKA_EVENT_OFFSET_COMMIT);
     return status;
 }
 

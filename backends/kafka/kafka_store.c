@@ -180,10 +180,7 @@ static enum mb_status reader_configure(const struct load *load, rd_kafka_conf_t 
         status = kafka_property_set(conf, settings[i].name, settings[i].value, err);
     if (status == MB_OK)
         status = kafka_properties_user(conf, endpoint, err);
-    rd_kafka_conf_set_events(conf,
-                             RD_KAFKA_EVENT_ERROR | (endpoint->sasl.oauth_token_file != NULL
-                                                         ? RD_KAFKA_EVENT_OAUTHBEARER_TOKEN_REFRESH
-                                                         : 0));
+    kafka_client_events(conf, endpoint, 0);
     return status;
 }
 

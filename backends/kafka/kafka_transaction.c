@@ -212,10 +212,7 @@ enum mb_status kafka_transaction_fence(struct mb_sink *sink, const char *writer,
         rd_kafka_conf_destroy(conf);
         return status;
     }
-    rd_kafka_conf_set_events(conf,
-                             RD_KAFKA_EVENT_ERROR | (endpoint->sasl.oauth_token_file != NULL
-                                                         ? RD_KAFKA_EVENT_OAUTHBEARER_TOKEN_REFRESH
-                                                         : 0));
+    kafka_client_events(conf, endpoint, 0);
     status = kafka_client_init(&client, &sink->transaction->params, RD_KAFKA_PRODUCER, conf, err);
     if (status != MB_OK)
         return status;
