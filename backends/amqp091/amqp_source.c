@@ -72,7 +72,6 @@ static enum mb_status source_open(const struct mb_open_params *params,
     if (source == NULL)
         return mb_error_set(err, MB_NO_MEMORY, MB_CAUSE_CONNECTION, "memory", "out of memory");
     source->host = params->host;
-    source->loss_stops = params->loss_stops;
     source->scopes_count = (uint32_t)count;
     source->options = options;
     for (uint32_t i = 0; i < count; i++) {

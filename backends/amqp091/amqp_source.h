@@ -30,7 +30,6 @@ struct mb_source {
     struct amqp_store *store; /* of streams, else NULL */
     uint32_t probed; /* scope + 1 that may be a stream, which the broker is being asked; else 0 */
     bool announced;
-    bool loss_stops;
     bool paused;
     bool polled; /* since the last service */
     bool more;   /* the last poll ended at the batch's bounds */

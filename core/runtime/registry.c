@@ -50,18 +50,6 @@ static enum mb_status no_memory(struct mb_error *err)
     return mb_error_set(err, MB_NO_MEMORY, MB_CAUSE_NONE, "memory", "out of memory");
 }
 
-MB_PRINTF(2, 3)
-static enum mb_status unusable(struct mb_error *err, const char *format, ...)
-{
-    char text[MB_ERROR_TEXT_SIZE];
-    va_list args;
-
-    va_start(args, format);
-    vsnprintf(text, sizeof text, format, args);
-    va_end(args);
-    return mb_error_set(err, MB_UNSUPPORTED, MB_CAUSE_NONE, "module", "%s", text);
-}
-
 /* Takes path over. A folder that is named twice counts once. */
 static enum mb_status add_folder(struct mb_registry *registry, char *path)
 {
@@ -145,7 +133,7 @@ static enum mb_status check_options(const struct mb_option_table *table, const c
                                     const char *path, struct mb_error *err)
 {
     if (table->count > 0 && (table->rows == NULL || table->struct_size == 0))
-        return unusable(err, "%s: its table of %s options is broken", path, what);
+        return mb_module_refuse(err, "%s: its table of %s options is broken", path, what);
     return MB_OK;
 }
 
@@ -155,11 +143,11 @@ static enum mb_status check_source(const struct mb_source_ops *ops, const char *
     if (ops == NULL)
         return MB_OK;
     if (ops->struct_size < END_OF(struct mb_source_ops, close))
-        return unusable(err, "%s: its table of source operations is too short", path);
+        return mb_module_refuse(err, "%s: its table of source operations is too short", path);
     if (ops->traits == NULL || ops->open == NULL || ops->fds == NULL || ops->poll == NULL ||
         ops->ack == NULL || ops->start == NULL || ops->stop == NULL || ops->service == NULL ||
         ops->close == NULL)
-        return unusable(err, "%s: its table of source operations lacks one", path);
+        return mb_module_refuse(err, "%s: its table of source operations lacks one", path);
     return MB_OK;
 }
 
@@ -169,11 +157,11 @@ static enum mb_status check_sink(const struct mb_sink_ops *ops, const char *path
     if (ops == NULL)
         return MB_OK;
     if (ops->struct_size < END_OF(struct mb_sink_ops, load_positions))
-        return unusable(err, "%s: its table of sink operations is too short", path);
+        return mb_module_refuse(err, "%s: its table of sink operations is too short", path);
     if (ops->traits == NULL || ops->open == NULL || ops->fds == NULL || ops->send == NULL ||
         ops->completions == NULL || ops->flush == NULL || ops->service == NULL ||
         ops->close == NULL)
-        return unusable(err, "%s: its table of sink operations lacks one", path);
+        return mb_module_refuse(err, "%s: its table of sink operations lacks one", path);
     return MB_OK;
 }
 
@@ -183,10 +171,10 @@ static enum mb_status check_describe(const struct mb_describe_ops *ops, const ch
     if (ops == NULL)
         return MB_OK;
     if (ops->struct_size < END_OF(struct mb_describe_ops, close))
-        return unusable(err, "%s: its table of describe operations is too short", path);
+        return mb_module_refuse(err, "%s: its table of describe operations is too short", path);
     if (ops->open == NULL || ops->identity == NULL || ops->describe == NULL || ops->clear == NULL ||
         ops->ensure == NULL || ops->close == NULL)
-        return unusable(err, "%s: its table of describe operations lacks one", path);
+        return mb_module_refuse(err, "%s: its table of describe operations lacks one", path);
     return MB_OK;
 }
 
@@ -196,14 +184,15 @@ static enum mb_status check_abi(const struct mb_backend *backend, const char *pa
     unsigned major = backend->abi_version >> 16;
 
     if (major != MB_ABI_MAJOR)
-        return unusable(err,
-                        "%s was built for version %u of the module interface, this program has "
-                        "%u: install the module and the program from the same release",
-                        path, major, MB_ABI_MAJOR);
+        return mb_module_refuse(
+            err,
+            "%s was built for version %u of the module interface, this program has "
+            "%u: install the module and the program from the same release",
+            path, major, MB_ABI_MAJOR);
     if (backend->struct_size < END_OF(struct mb_backend, stream))
-        return unusable(err, "%s: its descriptor is too short", path);
+        return mb_module_refuse(err, "%s: its descriptor is too short", path);
     if (backend->name == NULL || !is_name(backend->name))
-        return unusable(err, "%s: its descriptor has no name of a-z, 0-9 and _", path);
+        return mb_module_refuse(err, "%s: its descriptor has no name of a-z, 0-9 and _", path);
     return MB_OK;
 }
 
@@ -217,9 +206,9 @@ static enum mb_status check_backend(const struct mb_backend *backend, const char
     if (status == MB_OK)
         status = check_options(&backend->sink_options, "sink", path, err);
     if (status == MB_OK && backend->url_rules_count > 0 && backend->url_rules == NULL)
-        status = unusable(err, "%s: its URL rules are missing", path);
+        status = mb_module_refuse(err, "%s: its URL rules are missing", path);
     if (status == MB_OK && backend->source == NULL && backend->sink == NULL)
-        status = unusable(err, "%s can be neither a source nor a sink", path);
+        status = mb_module_refuse(err, "%s can be neither a source nor a sink", path);
     if (status == MB_OK)
         status = check_source(backend->source, path, err);
     if (status == MB_OK)
@@ -240,18 +229,19 @@ static enum mb_status open_module(const char *path, const char *name,
     void *symbol;
 
     if (module == NULL)
-        return unusable(err, "cannot load %s: %s", path, dlerror());
+        return mb_module_refuse(err, "cannot load %s: %s", path, dlerror());
     symbol = dlsym(module, MB_BACKEND_SYMBOL);
     if (symbol == NULL)
-        return unusable(err, "%s is not a backend: it has no %s", path, MB_BACKEND_SYMBOL);
+        return mb_module_refuse(err, "%s is not a backend: it has no %s", path, MB_BACKEND_SYMBOL);
     memcpy(&function, &symbol, sizeof function); /* POSIX's way round ISO C's function pointers */
     backend = function();
     if (backend == NULL)
-        return unusable(err, "%s is not a backend: it has no descriptor", path);
+        return mb_module_refuse(err, "%s is not a backend: it has no descriptor", path);
     status = check_abi(backend, path, err);
     if (status == MB_OK && strcmp(backend->name, name) != 0)
-        status = unusable(err, "%s calls itself \"%s\": the file must have the backend's name",
-                          path, backend->name);
+        status =
+            mb_module_refuse(err, "%s calls itself \"%s\": the file must have the backend's name",
+                             path, backend->name);
     if (status == MB_OK)
         status = check_backend(backend, path, err);
     if (status == MB_OK)
@@ -265,7 +255,7 @@ static enum mb_status append(struct mb_registry *registry, const struct mb_backe
     struct entry entry = {backend, NULL};
 
     if (registry->entries_count == MODULES_MAX)
-        return unusable(err, "more than %u backends", MODULES_MAX);
+        return mb_module_refuse(err, "more than %u backends", MODULES_MAX);
     if (path != NULL) {
         entry.path = strdup(path);
         if (entry.path == NULL)
@@ -285,11 +275,11 @@ static enum mb_status load(struct mb_registry *registry, const char *path, const
     enum mb_status status;
 
     if (realpath(path, resolved) == NULL)
-        return unusable(err, "%s: %s", path, strerror(errno));
+        return mb_module_refuse(err, "%s: %s", path, strerror(errno));
     if (known != NULL) {
         if (known->path == NULL || strcmp(known->path, resolved) != 0)
-            return unusable(err, "%s: a backend \"%s\" is already there, from %s", path, name,
-                            known->path != NULL ? known->path : "the program itself");
+            return mb_module_refuse(err, "%s: a backend \"%s\" is already there, from %s", path,
+                                    name, known->path != NULL ? known->path : "the program itself");
         *ret_backend = known->backend;
         return MB_OK;
     }
@@ -427,8 +417,8 @@ enum mb_status mb_registry_find(struct mb_registry *registry, const char *name_o
         int size = snprintf(path, sizeof path, "%s/%s.so", registry->folders[i], name_or_path);
 
         if (registry->folders[i][0] != '/')
-            return unusable(err, "MBRIDGE_MODULES is \"%s\", which is no absolute path",
-                            registry->folders[i]);
+            return mb_module_refuse(err, "MBRIDGE_MODULES is \"%s\", which is no absolute path",
+                                    registry->folders[i]);
         if (size > 0 && (size_t)size < sizeof path && access(path, F_OK) == 0)
             return load(registry, path, name_or_path, ret_backend, err);
     }

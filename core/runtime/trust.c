@@ -7,8 +7,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-MB_PRINTF(2, 3)
-static enum mb_status refuse(struct mb_error *err, const char *format, ...)
+enum mb_status mb_module_refuse(struct mb_error *err, const char *format, ...)
 {
     char text[MB_ERROR_TEXT_SIZE];
     va_list args;
@@ -23,15 +22,16 @@ static enum mb_status check_trusted(const char *path, const char *what, const st
                                     struct mb_error *err)
 {
     if ((info->st_mode & S_IWOTH) != 0)
-        return refuse(err,
-                      "%s %s is writable by everyone: no module is loaded from there "
-                      "(chmod o-w it)",
-                      what, path);
+        return mb_module_refuse(err,
+                                "%s %s is writable by everyone: no module is loaded from there "
+                                "(chmod o-w it)",
+                                what, path);
     if (info->st_uid != 0 && info->st_uid != geteuid())
-        return refuse(err,
-                      "%s %s belongs to user %lu: no module is loaded that is not root's or of "
-                      "the user of this process",
-                      what, path, (unsigned long)info->st_uid);
+        return mb_module_refuse(
+            err,
+            "%s %s belongs to user %lu: no module is loaded that is not root's or of "
+            "the user of this process",
+            what, path, (unsigned long)info->st_uid);
     return MB_OK;
 }
 
@@ -40,9 +40,9 @@ enum mb_status mb_trust_file(const char *path, struct mb_error *err)
     struct stat info;
 
     if (stat(path, &info) != 0)
-        return refuse(err, "the module %s: %s", path, strerror(errno));
+        return mb_module_refuse(err, "the module %s: %s", path, strerror(errno));
     if (!S_ISREG(info.st_mode))
-        return refuse(err, "the module %s is no regular file", path);
+        return mb_module_refuse(err, "the module %s is no regular file", path);
     return check_trusted(path, "the module", &info, err);
 }
 
@@ -59,7 +59,7 @@ enum mb_status mb_trust_folders(const char *path, struct mb_error *err)
 
         slash[is_root ? 1 : 0] = '\0';
         if (stat(folder, &info) != 0)
-            return refuse(err, "the folder %s: %s", folder, strerror(errno));
+            return mb_module_refuse(err, "the folder %s: %s", folder, strerror(errno));
         if (is_parent || (info.st_mode & (S_IWOTH | S_ISVTX)) == S_IWOTH) {
             enum mb_status status = check_trusted(folder, "the folder", &info, err);
 

@@ -9,6 +9,10 @@
 
 #include <mbridge/status.h>
 
+/* Fills err and returns MB_UNSUPPORTED: a module that is not used, and why. */
+MB_PRINTF(2, 3)
+enum mb_status mb_module_refuse(struct mb_error *err, const char *format, ...);
+
 enum mb_status mb_trust_file(const char *path, struct mb_error *err);
 
 /* The folders of path, which is absolute: the one it is in, and those above. */
