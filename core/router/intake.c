@@ -165,7 +165,8 @@ static enum mb_status entry_prepare(struct mb_lane *lane, uint64_t sequence)
         return MB_OK;
     }
     entry->want = sinks;
-    if (reject_at_once(lane, sequence, sinks))
+    if ((entry->message->reject_reason != NULL || lane->route->poison_deliveries > 0) &&
+        reject_at_once(lane, sequence, sinks))
         return MB_OK;
     if ((entry->message->present & MB_MAY_EXPIRE) != 0) {
         int64_t wall_ms = mb_clock_wall_ms();
@@ -177,7 +178,8 @@ static enum mb_status entry_prepare(struct mb_lane *lane, uint64_t sequence)
             return MB_OK;
         }
     }
-    status = mb_replay_entry(lane, entry);
+    if (lane->route->replay != NULL || lane->dead_letter != NULL)
+        status = mb_replay_entry(lane, entry);
     if (status != MB_OK || entry->released || entry->want == 0)
         return status;
     if (lane->steps_count > 0)
