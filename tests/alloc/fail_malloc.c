@@ -11,11 +11,11 @@
  *   MBRIDGE_FAIL_REPORT    a file: at the end "<allocations> <failed> <object>+<offset of the
  * last>"
  */
+#include "caller.h"
+
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <link.h>
-#include <pthread.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -25,18 +25,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#define OBJECTS_MAX 256u
-
-struct object {
-    uintptr_t begin;
-    uintptr_t end;
-    bool own;
-    char name[256];
-};
-
-static struct object objects[OBJECTS_MAX];
-static _Atomic size_t objects_count; /* entries below it are complete */
-static pthread_mutex_t objects_lock = PTHREAD_MUTEX_INITIALIZER;
+#define OBJECTS_VARIABLE "MBRIDGE_FAIL_OBJECTS"
 
 static _Atomic uint64_t asked;
 static _Atomic uint64_t failed;
@@ -82,80 +71,14 @@ static void resolve(void)
     busy = false;
 }
 
-static bool is_own(const char *path)
-{
-    const char *rest = getenv("MBRIDGE_FAIL_OBJECTS");
-
-    if (path[0] == '\0' || strstr(path, "/mbridge/") != NULL)
-        return true;
-    while (rest != NULL && *rest != '\0') {
-        size_t size = strcspn(rest, ":");
-
-        if (size > 0 && memmem(path, strlen(path), rest, size) != NULL)
-            return true;
-        rest += size + (rest[size] == ':');
-    }
-    return false;
-}
-
-static int note_object(struct dl_phdr_info *info, size_t size, void *context)
-{
-    uintptr_t address = *(uintptr_t *)context;
-    struct object *object = &objects[atomic_load(&objects_count)];
-
-    (void)size;
-    for (unsigned i = 0; i < info->dlpi_phnum; i++) {
-        uintptr_t begin = info->dlpi_addr + info->dlpi_phdr[i].p_vaddr;
-
-        if (info->dlpi_phdr[i].p_type != PT_LOAD || address < begin ||
-            address >= begin + info->dlpi_phdr[i].p_memsz)
-            continue;
-        object->begin = begin;
-        object->end = begin + info->dlpi_phdr[i].p_memsz;
-        object->own = is_own(info->dlpi_name);
-        snprintf(object->name, sizeof object->name, "%s",
-                 info->dlpi_name[0] != '\0' ? info->dlpi_name : "program");
-        atomic_fetch_add(&objects_count, 1);
-        return 1;
-    }
-    return 0;
-}
-
-static const struct object *known(uintptr_t address)
-{
-    size_t count = atomic_load(&objects_count);
-
-    for (size_t i = 0; i < count; i++) {
-        if (address >= objects[i].begin && address < objects[i].end)
-            return &objects[i];
-    }
-    return NULL;
-}
-
-static const struct object *object_of(uintptr_t address)
-{
-    const struct object *object = known(address);
-
-    if (object != NULL)
-        return object;
-    pthread_mutex_lock(&objects_lock);
-    object = known(address);
-    if (object == NULL && atomic_load(&objects_count) < OBJECTS_MAX) {
-        dl_iterate_phdr(note_object, &address);
-        object = known(address);
-    }
-    pthread_mutex_unlock(&objects_lock);
-    return object;
-}
-
 static bool fails(void *caller)
 {
-    const struct object *object;
+    const struct caller_object *object;
     uint64_t number;
 
     if (!atomic_load_explicit(&ready, memory_order_relaxed))
         return false;
-    object = object_of((uintptr_t)caller);
+    object = caller_object((uintptr_t)caller, OBJECTS_VARIABLE);
     if (object == NULL || !object->own)
         return false;
     number = atomic_fetch_add(&asked, 1) + 1;
@@ -305,7 +228,7 @@ __attribute__((destructor)) static void end(void)
 {
     const char *path = getenv("MBRIDGE_FAIL_REPORT");
     uintptr_t at = atomic_load(&failed_at);
-    const struct object *object = at != 0 ? object_of(at) : NULL;
+    const struct caller_object *object = at != 0 ? caller_object(at, OBJECTS_VARIABLE) : NULL;
     char text[400];
     int size;
     int fd;
