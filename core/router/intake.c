@@ -169,10 +169,10 @@ static enum mb_status entry_prepare(struct mb_lane *lane, uint64_t sequence)
         reject_at_once(lane, sequence, sinks))
         return MB_OK;
     if ((entry->message->present & MB_MAY_EXPIRE) != 0) {
-        int64_t wall_ms = mb_clock_wall_ms();
+        int64_t now_ms = mb_clock_monotonic_ms();
 
-        entry->expires_ms = mb_expiry_of(entry->message, wall_ms);
-        if (entry->expires_ms != 0 && entry->expires_ms <= wall_ms) {
+        entry->expires_ms = mb_expiry_of(entry->message, mb_clock_wall_ms(), now_ms);
+        if (entry->expires_ms != 0 && entry->expires_ms <= now_ms) {
             entry->dropped = MB_DROP_EXPIRED;
             entry->want = 0;
             return MB_OK;

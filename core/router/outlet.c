@@ -456,11 +456,11 @@ bool mb_outlet_collect(struct mb_lane *lane, struct mb_outlet *outlet, int64_t n
 static bool is_expired(struct mb_lane *lane, const struct mb_outlet *outlet, uint64_t sequence)
 {
     struct mb_entry *entry = mb_window_at(&lane->window, sequence);
-    int64_t wall_ms = mb_clock_wall_ms();
+    int64_t now_ms = mb_clock_monotonic_ms();
 
-    if (wall_ms < entry->expires_ms) {
+    if (now_ms < entry->expires_ms) {
         if ((entry->sent | entry->attempted | entry->done) == 0)
-            mb_expiry_shorten(entry->message, entry->expires_ms, wall_ms);
+            mb_expiry_shorten(entry->message, entry->expires_ms, now_ms);
         return false;
     }
     if ((entry->attempted & outlet->bit) != 0)

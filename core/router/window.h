@@ -77,7 +77,7 @@ struct mb_entry {
     uint64_t next_in_scope;
     struct mb_dead_letter *dead;
     struct mb_position destination; /* at the first sink */
-    int64_t expires_ms;             /* wall time; 0: never */
+    int64_t expires_ms;             /* monotonic; 0: never */
     uint32_t bytes;
     bool stale;    /* its scope is gone: neither sent again nor acknowledged */
     bool released; /* left to the next owner: neither sent nor acknowledged, nothing behind it is */
