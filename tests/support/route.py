@@ -68,11 +68,13 @@ def wait_arrived(stream, wanted, bridge, stall=STALL_S):
               interval=0.01, detail=bridge.run.tail)
 
 
-def kill_rounds(route, bridge, rounds, each, dice):
-    """Kills the bridge and starts it again; the feeder never pauses, so that there is a backlog
-    when it comes back, and it is killed while messages flow."""
+def kill_rounds(route, bridge, rounds, each, dice, least=None):
+    """Kills the bridge and starts it again, each time after `least` to `each` messages; the feeder
+    never pauses, so that there is a backlog when it comes back, and it is killed while messages
+    flow."""
+    least = each // 10 if least is None else least
     for _ in range(rounds):
-        wait_arrived(route.stream, route.stream.arrived + dice.randrange(each // 10, each), bridge)
+        wait_arrived(route.stream, route.stream.arrived + dice.randrange(least, each), bridge)
         route.stream.fault()
         bridge.run.kill()
         bridge.start()
