@@ -7,8 +7,6 @@
  */
 #include "memory_source.h"
 
-#define DIGITS 16u /* of the number, in the key and at the head of the body */
-
 static const char stream_name[] = "generated";
 
 static struct mb_stored_position stored_at(const struct mb_source *source, uint64_t next)
@@ -115,15 +113,27 @@ void memory_generate_fds(struct mb_source *source, struct mb_wait *wait)
 
 static void write_number(char *text, uint64_t number)
 {
-    for (unsigned i = 0; i < DIGITS; i++)
+    for (unsigned i = 0; i < MEMORY_DIGITS; i++)
         text[i] = "0123456789abcdef"[number >> (60 - 4 * i) & 15];
 }
 
-/* Number at the head, then the alphabet. */
-static void write_body(const struct memory_generator *generator, char *body, size_t size,
-                       uint64_t number)
+static void count_on(struct memory_generator *generator)
 {
-    char head[DIGITS];
+    unsigned i = MEMORY_DIGITS;
+
+    generator->next++;
+    while (i-- > 0) {
+        char *digit = &generator->number[i];
+
+        *digit = *digit == '9' ? 'a' : *digit == 'f' ? '0' : (char)(*digit + 1);
+        if (*digit != '0')
+            return;
+    }
+}
+
+/* Number at the head, then the alphabet. */
+static void write_body(const struct memory_generator *generator, char *body, size_t size)
+{
     size_t at = 0;
 
     while (at < size) {
@@ -132,8 +142,7 @@ static void write_body(const struct memory_generator *generator, char *body, siz
         memcpy(body + at, generator->pattern, part);
         at += part;
     }
-    write_number(head, number);
-    memcpy(body, head, size < DIGITS ? size : DIGITS);
+    memcpy(body, generator->number, size < MEMORY_DIGITS ? size : MEMORY_DIGITS);
 }
 
 static enum mb_status make(struct mb_source *source, struct mb_arena *arena,
@@ -141,7 +150,7 @@ static enum mb_status make(struct mb_source *source, struct mb_arena *arena,
 {
     struct memory_generator *generator = &source->generator;
     size_t size = (size_t)source->options->generate_size_bytes;
-    char *memory = mb_arena_alloc(arena, size + DIGITS);
+    char *memory = mb_arena_alloc(arena, size + MEMORY_DIGITS);
 
     if (memory == NULL)
         return MB_NO_MEMORY;
@@ -149,15 +158,15 @@ static enum mb_status make(struct mb_source *source, struct mb_arena *arena,
     message->epoch = generator->epoch;
     message->token = generator->next;
     message->position = (struct mb_position){.kind = MB_POSITION_OFFSET, .lo = generator->next};
-    write_body(generator, memory, size, generator->next);
+    write_body(generator, memory, size);
     message->body = (struct mb_slice){memory, size};
     message->body_kind = MB_BODY_BYTES;
     if (source->options->generate_keys > 0) {
         write_number(memory + size, generator->next % (uint64_t)source->options->generate_keys);
-        message->key = (struct mb_slice){memory + size, DIGITS};
+        message->key = (struct mb_slice){memory + size, MEMORY_DIGITS};
         message->present |= MB_HAS_KEY;
     }
-    generator->next++;
+    count_on(generator);
     return MB_OK;
 }
 
@@ -233,6 +242,7 @@ void memory_generate_start(struct mb_source *source, const struct mb_scope_start
     generator->state = MEMORY_SCOPE_STARTED;
     generator->epoch = start->epoch;
     generator->next = seek(source, position);
+    write_number(generator->number, generator->next);
     generator->acked = generator->next;
     generator->committed = generator->next;
     generator->began_at = generator->next;

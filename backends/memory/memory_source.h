@@ -35,6 +35,8 @@ struct memory_held {
 };
 
 /* A source that makes its messages. */
+#define MEMORY_DIGITS 16u /* of a number, in the key and at the head of the body */
+
 struct memory_generator {
     uint32_t state; /* enum memory_scope_state */
     uint32_t epoch;
@@ -44,6 +46,7 @@ struct memory_generator {
     int64_t began_ms; /* with generate.rate: when the first of this run was due */
     uint64_t began_at;
     char pattern[256];
+    char number[MEMORY_DIGITS]; /* next, as text */
 };
 
 struct mb_source {

@@ -151,10 +151,17 @@ static bool reject_at_once(struct mb_lane *lane, uint64_t sequence, uint64_t sin
     return true;
 }
 
+/* Whether the message goes to all sinks as it came, without a look at what it holds. */
+static bool is_plain(const struct mb_lane *lane, const struct mb_message *message)
+{
+    return !lane->prepares && message->reject_reason == NULL &&
+           (message->present & MB_MAY_EXPIRE) == 0;
+}
+
 static enum mb_status entry_prepare(struct mb_lane *lane, uint64_t sequence)
 {
     struct mb_entry *entry = mb_window_at(&lane->window, sequence);
-    uint64_t sinks = (UINT64_C(1) << lane->sinks_count) - 1;
+    uint64_t sinks = lane->sinks_bits;
     enum mb_verdict verdict = MB_KEEP;
     const char *reason = "step";
     const char *step = "";
@@ -206,11 +213,16 @@ static enum mb_status entry_prepare(struct mb_lane *lane, uint64_t sequence)
     return status;
 }
 
+/* A batch that is being taken. */
+struct taking {
+    struct mb_scope *scope; /* of the message before; NULL: none yet */
+    uint64_t bytes;
+};
+
 /* MB_INVALID: the source broke the contract; the message was not taken. */
-static enum mb_status take(struct mb_lane *lane, struct mb_message *message,
-                           struct mb_scope **cached)
+static enum mb_status take(struct mb_lane *lane, struct mb_message *message, struct taking *taking)
 {
-    struct mb_scope *scope = *cached;
+    struct mb_scope *scope = taking->scope;
     struct mb_entry *entry;
     uint64_t sequence = lane->window.head;
     enum mb_status status;
@@ -221,15 +233,13 @@ static enum mb_status take(struct mb_lane *lane, struct mb_message *message,
         scope->state == MB_SCOPE_ASSIGNED || scope->state == MB_SCOPE_LOADED)
         return mb_error_set(&lane->source.error, MB_INVALID, MB_CAUSE_CONNECTION, "contract",
                             "the backend handed out a message of a scope that is not started");
-    *cached = scope;
+    taking->scope = scope;
     message->origin = &scope->origin;
     message->size_bytes = message_cost(message);
     status = mb_window_push(&lane->window, message, scope, &entry);
     if (status != MB_OK)
         return status;
-    mb_counter_add(&lane->counters->received, 1);
-    mb_counter_add(&lane->counters->bytes_in, message->body.size + message->key.size);
-    lane->taken_total++;
+    taking->bytes += message->body.size + message->key.size;
     if (scope->state == MB_SCOPE_REVOKING) {
         /* It came between the notice and the end: left to the next owner. */
         entry->released = true;
@@ -238,8 +248,12 @@ static enum mb_status take(struct mb_lane *lane, struct mb_message *message,
         mb_lane_update(lane, sequence);
         return MB_OK;
     }
+    if (is_plain(lane, message)) {
+        entry->want = lane->sinks_bits;
+        return MB_OK;
+    }
     status = entry_prepare(lane, sequence);
-    if (status == MB_OK)
+    if (status == MB_OK && mb_entry_is_settled_early(mb_window_at(&lane->window, sequence)))
         mb_lane_update(lane, sequence);
     return status;
 }
@@ -260,9 +274,10 @@ static void pause_step(struct mb_lane *lane, bool open, int64_t now_ms)
 
 static enum mb_status poll_batch(struct mb_lane *lane, struct mb_batch *batch)
 {
-    struct mb_scope *cached = NULL;
+    struct taking taking = {.scope = NULL};
     enum mb_status status;
     enum mb_status taken = MB_OK;
+    uint64_t count = lane->window.head;
     uint32_t done = 0;
 
     status = lane->source_ops->poll(lane->source.source, batch, &lane->source.error);
@@ -272,7 +287,11 @@ static enum mb_status poll_batch(struct mb_lane *lane, struct mb_batch *batch)
     /* The arena holds all of them already. */
     lane->polled_end = lane->window.head + batch->count;
     while (done < batch->count && taken == MB_OK)
-        taken = take(lane, batch->messages[done++], &cached);
+        taken = take(lane, batch->messages[done++], &taking);
+    count = lane->window.head - count;
+    lane->taken_total += count;
+    mb_counter_add(&lane->counters->received, count);
+    mb_counter_add(&lane->counters->bytes_in, taking.bytes);
     if (lane->window.head != lane->window.tail)
         mb_lane_arena_mark(&lane->window.arena, lane->window.head - 1);
     if (taken == MB_OK)

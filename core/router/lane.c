@@ -10,15 +10,15 @@
 
 static void account(struct mb_lane *lane, const struct mb_entry *entry)
 {
-    if (entry->rejected != 0) {
+    if (entry->rejected == 0 && entry->dropped == MB_DROP_NONE) {
+        mb_counter_add(&lane->counters->delivered, 1);
+    } else if (entry->rejected != 0) {
         mb_counter_add(&lane->counters->dead_lettered, 1);
     } else if (entry->dropped == MB_DROP_EXPIRED) {
         mb_counter_add(&lane->counters->expired, 1);
-    } else if (entry->dropped != MB_DROP_NONE) {
+    } else {
         mb_counter_add(&lane->counters->filtered, 1);
         mb_counter_add(&lane->counters->filtered_by[entry->dropped], 1);
-    } else {
-        mb_counter_add(&lane->counters->delivered, 1);
     }
     lane->settled++;
 }
@@ -33,8 +33,8 @@ static void scope_is_dirty(struct mb_lane *lane, struct mb_scope *scope)
         lane->dirty[lane->dirty_count++] = scope;
 }
 
-/* For sources that acknowledge one by one. */
-static void tell_singly(struct mb_lane *lane, struct mb_entry *entry)
+/* For sources that acknowledge one by one. Apart, so that others need not save registers for it. */
+__attribute__((noinline)) static void tell_singly(struct mb_lane *lane, struct mb_entry *entry)
 {
     struct mb_ack ack = {.scope = entry->scope->id,
                          .epoch = entry->scope->epoch,
@@ -49,6 +49,16 @@ static void tell_singly(struct mb_lane *lane, struct mb_entry *entry)
     mb_lane_push_ack(lane, &ack);
 }
 
+__attribute__((noinline)) static void observers_passed(struct mb_lane *lane,
+                                                       const struct mb_entry *entry)
+{
+    for (size_t i = 0; i < lane->observers_count; i++) {
+        if (lane->observers[i].passed != NULL)
+            lane->observers[i].passed(lane->observers[i].context, entry->scope, entry->message,
+                                      &entry->destination);
+    }
+}
+
 static void frontier_passed(void *context, struct mb_entry *entry)
 {
     struct mb_lane *lane = context;
@@ -61,11 +71,8 @@ static void frontier_passed(void *context, struct mb_entry *entry)
         scope_is_dirty(lane, entry->scope);
     else if (!entry->told)
         tell_singly(lane, entry);
-    for (size_t i = 0; i < lane->observers_count; i++) {
-        if (lane->observers[i].passed != NULL)
-            lane->observers[i].passed(lane->observers[i].context, entry->scope, entry->message,
-                                      &entry->destination);
-    }
+    if (lane->observers_count > 0)
+        observers_passed(lane, entry);
 }
 
 void mb_lane_update(struct mb_lane *lane, uint64_t sequence)
@@ -175,6 +182,16 @@ static enum mb_status outlets_init(struct mb_lane *lane, struct mb_error *err)
     return MB_OK;
 }
 
+/* Whether anything of the route looks at each message before it is sent (intake.c). */
+static bool prepares(const struct mb_lane *lane)
+{
+    const struct mb_config_route *route = lane->route;
+
+    return route->poison_deliveries > 0 || route->replay != NULL || lane->dead_letter != NULL ||
+           lane->steps_count > 0 || lane->key.from != MB_KEY_AS_IT_IS ||
+           lane->templated_count > 0 || lane->has_paths || lane->transaction != NULL;
+}
+
 enum mb_status mb_lane_create(const struct mb_lane_env *env, const struct mb_config_route *route,
                               size_t from, uint32_t number, struct mb_counters *counters,
                               struct mb_lane **ret_lane, struct mb_error *err)
@@ -201,6 +218,7 @@ enum mb_status mb_lane_create(const struct mb_lane_env *env, const struct mb_con
     mb_rate_init(&lane->own_rate, route->rate_messages, route->rate_bytes);
     if (mb_rate_is_limited(&lane->own_rate))
         lane->rate = &lane->own_rate;
+    lane->sinks_bits = (UINT64_C(1) << route->to_count) - 1;
     status = mb_window_init(&lane->window,
                             route->replay != NULL ? route->replay->window_messages
                                                   : route->window_messages,
@@ -221,6 +239,7 @@ enum mb_status mb_lane_create(const struct mb_lane_env *env, const struct mb_con
         mb_lane_destroy(lane);
         return status;
     }
+    lane->prepares = prepares(lane);
     mb_error_clear(err);
     *ret_lane = lane;
     return MB_OK;

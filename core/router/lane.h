@@ -114,6 +114,8 @@ struct mb_lane {
     struct mb_outlet *dead_letter; /* NULL: none */
     struct mb_lane_step *steps;
     size_t steps_count;
+    uint64_t sinks_bits;
+    bool prepares;             /* the route looks at each message before it is sent (intake.c) */
     bool has_paths;            /* of any sink */
     bool has_matches;          /* a template asks for groups of the source's pattern */
     size_t exchange_name_size; /* of the last message that came through one; 0: none yet */

@@ -218,7 +218,7 @@ static void confirmed(struct mb_lane *lane, struct mb_outlet *outlet, struct mb_
                       const struct mb_completion *completion)
 {
     entry->attempted |= outlet->bit;
-    if (mb_transaction_covers(lane->transaction, outlet))
+    if (lane->transaction != NULL && mb_transaction_covers(lane->transaction, outlet))
         entry->staged = true;
     else
         mb_outlet_done(lane, outlet, entry);

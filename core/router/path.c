@@ -59,7 +59,6 @@ void mb_lane_path(struct mb_lane *lane, uint64_t sequence)
 {
     struct mb_entry *entry = mb_window_at(&lane->window, sequence);
     struct mb_message *message = entry->message;
-    uint64_t sinks = (UINT64_C(1) << lane->sinks_count) - 1;
     uint64_t left;
     uint64_t hash;
 
@@ -74,7 +73,7 @@ void mb_lane_path(struct mb_lane *lane, uint64_t sequence)
         entry->dropped = MB_DROP_LOOP;
         return;
     }
-    left = entry->want & sinks & ~entry->rejected;
+    left = entry->want & lane->sinks_bits & ~entry->rejected;
     if (left != 0 && !path_append(lane, message, entry->scope))
         mb_lane_reject(lane, sequence, left, "hops",
                        "the message has passed as many streams as its path can hold");

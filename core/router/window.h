@@ -102,7 +102,8 @@ struct mb_window {
     struct mb_message **pool; /* free messages, a stack */
     size_t pool_count;
     size_t pool_capacity;
-    void *slabs; /* what the pool's messages were allocated in */
+    void *slabs;         /* what the pool's messages were allocated in */
+    size_t message_size; /* what of a message is cleared (window.c) */
     struct mb_lane_arena arena;
     uint64_t replay_serial;
 };
@@ -129,9 +130,15 @@ void mb_window_give_messages(struct mb_window *window, struct mb_message **messa
 enum mb_status mb_window_push(struct mb_window *window, struct mb_message *message,
                               struct mb_scope *scope, struct mb_entry **ret_entry);
 
+/* Whether update could resolve an entry that was pushed and has not been sent yet. */
+static inline bool mb_entry_is_settled_early(const struct mb_entry *entry)
+{
+    return entry->want == 0 || entry->done != 0 || entry->released;
+}
+
 /* Call after any bit of the entry changed: resolves it if it is so, and moves the frontier of its
- * scope (ack_token, ack_count, position). ordered_acks false: leaves ack_count alone. passed is
- * called for each entry that the frontier passes, in order. */
+ * scope (ack_token, ack_count, position). passed is called for each entry that the frontier passes,
+ * in order. */
 struct mb_passed {
     void (*passed)(void *context, struct mb_entry *entry);
     void *context;
