@@ -1,81 +1,85 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What the raw halves share: the load, the clock, and the line with the result. They are what a
- * program could reach that does one half of a bridge's work and nothing else.
+ * What the raw halves share: their arguments, the load, the clock, and the line with the result.
+ * Each is a plain program that does one half of a bridge's work, with the same durability, and
+ * nothing else: what a perfect bridge would reach on that side.
+ *
+ *   raw_NAME VERB ADDRESS STREAM COUNT SIZE [NAME=NUMBER...]
+ *
+ * A half that writes connects, prints "ready" and begins when a byte comes on standard input. One
+ * that reads prints "ready" at its first message. Both end with one line of JSON.
  */
 #ifndef MBRIDGE_BENCH_RAW_H
 #define MBRIDGE_BENCH_RAW_H
 
-#include <stdarg.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/resource.h>
-#include <time.h>
 
-#define RAW_KEYS     50u
-#define RAW_KEY_SIZE 8u
-#define RAW_SIZE_MAX 65536u
+#define RAW_KEYS        50u
+#define RAW_KEY_SIZE    8u
+#define RAW_SIZE_MAX    (4u << 20)
+#define RAW_HEADERS_MAX 64u
+#define RAW_HEADER_SIZE 16u /* of a value */
+#define RAW_HEADER_NAME 8u
+/* A body begins with the time at which it was sent, in this many hexadecimal digits. */
+#define RAW_STAMP_SIZE 16u
+#define RAW_STALL_S    60.0
 
 /* Where the bridge puts a key that has no other place. */
 #define RAW_KEY_HEADER "x-opt-mbridge-key"
 
-static inline void raw_die(const char *format, ...) __attribute__((format(printf, 1, 2), noreturn));
+struct raw_spec {
+    const char *address;
+    const char *stream;
+    uint64_t count;
+    size_t size;
+    uint64_t headers; /* of each message */
+    uint64_t rate;    /* messages a second; 0: as fast as it goes */
+    uint64_t window;  /* unconfirmed, or ahead of their acknowledgement; 0: what is right nearby */
+    uint64_t linger_ms; /* Kafka: how long a batch may wait */
+    uint64_t
+        is_stamped; /* bodies begin with the time: the half that reads tells how old they are */
+    uint64_t capability; /* AMQP 1.0: ask for a queue, as Artemis needs it */
+    bool is_sink;
+};
 
-static inline void raw_die(const char *format, ...)
-{
-    va_list args;
+/* What has been measured so far. */
+struct raw_meter {
+    const struct raw_spec *spec;
+    double began_s;
+    double cpu_began_s;
+    uint64_t taken;
+    float *ages_us; /* where bodies are stamped */
+};
 
-    va_start(args, format);
-    vfprintf(stderr, format, args);
-    va_end(args);
-    fputc('\n', stderr);
-    exit(1);
-}
+void raw_die(const char *format, ...) __attribute__((format(printf, 1, 2), noreturn));
+double raw_now_s(void);
 
-static inline double raw_now_s(void)
-{
-    struct timespec now;
+/* The first argument is source_verb or sink_verb. Ends the program if they are wrong. */
+void raw_read_arguments(struct raw_spec *spec, int argc, char **argv, const char *source_verb,
+                        const char *sink_verb);
 
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
-}
+void raw_key(char key[RAW_KEY_SIZE + 1], uint64_t number);
+/* Name and value of a message's header. */
+void raw_header(char name[RAW_HEADER_NAME + 1], char value[RAW_HEADER_SIZE + 1], uint64_t number);
+/* A body as large as all are; the same memory at each call. */
+char *raw_body(const struct raw_spec *spec);
+void raw_stamp(char *body);
 
-static inline uint64_t raw_number(const char *text, uint64_t max)
-{
-    char *end;
-    unsigned long long number = strtoull(text, &end, 10);
+/* Says that it is ready, waits for the word to begin, and begins. */
+void raw_begin_sink(struct raw_meter *meter, const struct raw_spec *spec);
+/* At the first message. */
+void raw_begin_source(struct raw_meter *meter, const struct raw_spec *spec);
+/* A message came whose last bytes, or whose body, are these. Begins with the first one. */
+void raw_take(struct raw_meter *meter, const struct raw_spec *spec, const void *body, size_t size);
 
-    if (*text < '0' || *text > '9' || *end != '\0' || number == 0 || number > max)
-        raw_die("'%s' is no number between 1 and %llu", text, (unsigned long long)max);
-    return number;
-}
+/* How many messages may have been sent by now. */
+uint64_t raw_due(const struct raw_meter *meter);
+/* How long poll() may wait until the next message is due, at most max_ms. */
+int raw_wait_ms(const struct raw_meter *meter, uint64_t sent, int max_ms);
 
-static inline void raw_key(char key[RAW_KEY_SIZE + 1], uint64_t number)
-{
-    snprintf(key, RAW_KEY_SIZE + 1, "key-%04u", (unsigned)(number % RAW_KEYS));
-}
-
-static inline void raw_fill(char *body, size_t size)
-{
-    for (size_t i = 0; i < size; i++)
-        body[i] = (char)('a' + i % 26);
-}
-
-/* One line of JSON: seconds is from the first message to the last confirm; the processor time is
- * that of the whole process, its start included. */
-static inline void raw_report(uint64_t messages, double seconds)
-{
-    struct rusage used;
-    double cpu_us;
-
-    getrusage(RUSAGE_SELF, &used);
-    cpu_us = (double)(used.ru_utime.tv_sec + used.ru_stime.tv_sec) * 1e6 +
-             (double)(used.ru_utime.tv_usec + used.ru_stime.tv_usec);
-    printf("{\"messages\":%llu,\"seconds\":%.6f,\"cpu_us\":%.0f}\n", (unsigned long long)messages,
-           seconds, cpu_us);
-}
+/* One line of JSON: seconds and cpu_us are from the first message to the last confirm. */
+void raw_report(struct raw_meter *meter);
 
 #endif

@@ -1,44 +1,26 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is measured: the raw programs, the bridge, and the core alone."""
+"""What is measured against the raw halves: the bridge, and the core alone."""
 
 import json
 import os
+import signal
 import subprocess
 import time
 from collections import namedtuple
 from pathlib import Path
 
+from halves import RUN_MAX_S, Failed, build_dir
 from support.bridge import Run, program
-from support.clients import queue_depth
+from support.config import config
 from support.wait import until
 
 HERE = Path(__file__).resolve().parent
-SAMPLE_S = 0.025
-RUN_MAX_S = 600
+SAMPLE_S = 0.004
+SAMPLE_MAX_S = 0.25
 
-# rate: messages a second; cpu_us: processor time a message; rss_mib: peak, of the bridge only
-Result = namedtuple("Result", "rate cpu_us rss_mib", defaults=(None,))
-
-
-class Failed(Exception):
-    """A subject did not do its work: there is no figure."""
-
-
-def build_dir():
-    return Path(program()).resolve().parent.parent
-
-
-def raw(name, *arguments):
-    """One run of a raw half."""
-    path = build_dir() / "bench" / name
-    if not path.exists():
-        raise Failed(f"{path} is not built: its client library is missing")
-    done = subprocess.run([path, *map(str, arguments)], stdin=subprocess.DEVNULL,
-                          capture_output=True, text=True, timeout=RUN_MAX_S)
-    if done.returncode != 0:
-        raise Failed(f"{name} {arguments[0]}: {done.stderr.strip()}")
-    line = json.loads(done.stdout)
-    return Result(line["messages"] / line["seconds"], line["cpu_us"] / line["messages"])
+# rate: messages a second; cpu_us: processor time a message; rss_mib: peak of the process
+Moved = namedtuple("Moved", "rate cpu_us rss_mib seconds")
+Sample = namedtuple("Sample", "at_s delivered cpu_s")
 
 
 def processor_s(pid):
@@ -46,53 +28,85 @@ def processor_s(pid):
     return time.clock_gettime(~pid << 3 | 2)  # the kernel's encoding of a process's clock
 
 
-def bridge(workdir, text, messages):
-    """Moves `messages` with the configuration and returns the Result.
+def route_text(places, source, sink, places_of, endpoints=None, **route):
+    """A configuration with one route. places_of: the two streams; endpoints: what those of them
+    have instead."""
+    source, sink = places.by_name[source], places.by_name[sink]
+    more = endpoints or ({}, {})
+    return config(f"bench{places.serial()}",
+                  {"a": {**source.endpoint, **more[0]}, "b": {**sink.endpoint, **more[1]}},
+                  [{"name": "bench", "from": {"endpoint": "a", **source.source(places_of[0])},
+                    "to": {"endpoint": "b", **sink.sink(places_of[1])}, **route}])
 
-    The rate is taken between the first and the last counters that show a delivery; processor
-    time includes the start of the process, as that of the raw halves does.
-    """
-    path = Path(workdir) / "bench.conf"
-    path.write_text(text)
-    run = Run([program(), "run", str(path)], cwd=workdir, env=os.environ)
+
+class Bridge:
+    """A running bridge with a configuration."""
+
+    def __init__(self, workdir, text):
+        path = Path(workdir) / "bench.conf"
+        path.write_text(text)
+        self.run = Run([program(), "run", str(path)], cwd=workdir, env=os.environ)
+        # Before its handlers stand, a signal would kill it.
+        until(lambda: self.run.log or not self.run.running, 60, "a first line of the log",
+              interval=0.002)
+
+    def sample(self):
+        """What is delivered and what it took so far, at one moment."""
+        if not self.run.running:
+            raise Failed(f"the bridge ended early\n{self.run.tail()}")
+        known = len(self.run.lines)
+        began = time.monotonic()
+        self.run.signal(signal.SIGUSR1)
+        counters = until(lambda: self.run._parsed(known), 60, "counters", interval=0.0005,
+                         detail=self.run.tail)
+        return Sample((began + time.monotonic()) / 2, counters.total("delivered"),
+                      processor_s(self.run.pid))
+
+    def stop(self):
+        if self.run.terminate(60) != 0:
+            raise Failed(f"the bridge ended with {self.run.code}\n{self.run.tail()}")
+        return self.run.last_counters()
+
+    def end(self):
+        if self.run.running:
+            self.run.kill()
+
+
+def move(workdir, text, messages):
+    """Moves `messages` with the configuration. Between the first and the last delivery, as the raw
+    halves are measured between the first message and the last confirm."""
+    bridge = Bridge(workdir, text)
     try:
-        until(lambda: run.log or not run.running, 30, "a first line of the log")
-        samples = sample(run, messages)
-        cpu_s, peak = processor_s(run.pid), run.peak_rss_kib() / 1024
-        if run.terminate(60) != 0:
-            raise Failed(f"the bridge ended with {run.code}\n{run.tail()}")
-        last = run.last_counters()
-        if last.total("delivered") != messages or last.total("duplicates") != 0:
-            raise Failed(f"the bridge delivered {last}")
+        first, last = watch(bridge, messages)
+        peak = bridge.run.peak_rss_kib() / 1024
+        counters = bridge.stop()
+        if counters.total("delivered") != messages or counters.total("duplicates") != 0:
+            raise Failed(f"the bridge delivered {counters}")
     finally:
-        if run.running:
-            run.kill()
-    (began, first), (ended, total) = samples
-    return Result((total - first) / (ended - began), cpu_s * 1e6 / messages, peak)
+        bridge.end()
+    seconds, number = last.at_s - first.at_s, last.delivered - first.delivered
+    return Moved(number / seconds, (last.cpu_s - first.cpu_s) * 1e6 / number, peak, seconds)
 
 
-def sample(run, messages):
-    """(time, delivered) of the first and of the last sample that count."""
+def watch(bridge, messages):
+    """The samples at the first and at the last delivery. They are taken often only near those, as
+    each costs something too."""
     first = None
     end = time.monotonic() + RUN_MAX_S
     while time.monotonic() < end:
-        if not run.running:
-            raise Failed(f"the bridge ended early\n{run.tail()}")
-        delivered = run.counters(seconds=30).total("delivered")
-        now = time.monotonic()
-        if first is None and delivered > 0:
-            first = (now, delivered)
-        if delivered >= messages:
-            if first[1] == delivered:
+        sample = bridge.sample()
+        if first is None and sample.delivered > 0:
+            first = sample
+        if sample.delivered >= messages:
+            if sample.delivered == first.delivered:
                 raise Failed("too few messages: all of them passed between two samples")
-            return first, (now, delivered)
-        time.sleep(SAMPLE_S)
-    raise Failed(f"the bridge stands still\n{run.tail()}")
-
-
-def in_queue(uri, queue, messages):
-    if (depth := queue_depth(uri, queue)) != messages:
-        raise Failed(f"{depth} of {messages} messages in the queue")
+            return first, sample
+        pause = SAMPLE_S
+        if first is not None and sample.delivered > first.delivered:
+            speed = (sample.delivered - first.delivered) / (sample.at_s - first.at_s)
+            pause = max(pause, (messages - sample.delivered) / speed / 3)
+        time.sleep(min(pause, SAMPLE_MAX_S))
+    raise Failed(f"the bridge stands still\n{bridge.run.tail()}")
 
 
 def core_time(messages=2_000_000, rounds=5):

@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Throughput and processor time of pairs, against the raw halves in the same round."""
+
+import fnmatch
+import statistics
+import sys
+from collections import namedtuple
+
+import halves
+import subjects
+from places import KINDS, USUAL, Load
+
+# So many messages that a run takes about two seconds where nothing else runs.
+COUNTS = {"kafka": 600_000, "redis": 400_000, "artemis": 120_000, "rabbitmq": 40_000,
+          "rabbitmq4": 60_000, "classic": 30_000}
+BYTES_MAX = 160 << 20
+
+# What is measured; variant: what it is called where pairs are measured in several ways.
+Cell = namedtuple("Cell", "source sink load route variant", defaults=("",))
+
+
+def chosen(options):
+    """Pairs of names: the usual ones, with what was asked for besides, or those that match."""
+    names = [*USUAL, *(["rabbitmq4"] if options.rabbit4 else []),
+             *(["classic"] if options.classic else [])]
+    everything = [(source, sink) for source in KINDS for sink in KINDS]
+    if not options.pair:
+        return [pair for pair in everything if set(pair) <= set(names)]
+
+    def wanted(pair):
+        # A pattern that does not name an extra platform does not mean it.
+        return any(fnmatch.fnmatchcase("-".join(pair), pattern)
+                   and all(name in names or name in pattern.split("-") for name in pair)
+                   for pattern in options.pair)
+    return [pair for pair in everything if wanted(pair)]
+
+
+def load_of(source, sink, options, size=None, headers=None):
+    size = size or options.size
+    count = min(COUNTS[source], COUNTS[sink], max(64, BYTES_MAX // (size + 64)))
+    return Load(min(count, options.messages or count), size,
+                options.headers if headers is None else headers)
+
+
+class Results:
+    """The samples of a cell, a round each."""
+
+    def __init__(self, cell):
+        self.cell = cell
+        self.rounds = []
+
+    def add(self, source, sink, moved):
+        raw_rate = min(source.rate, sink.rate)
+        raw_cpu = source.cpu_us + sink.cpu_us
+        self.rounds.append({
+            "source_rate": source.rate, "source_cpu_us": source.cpu_us,
+            "sink_rate": sink.rate, "sink_cpu_us": sink.cpu_us,
+            "raw_rate": raw_rate, "raw_cpu_us": raw_cpu,
+            "rate": moved.rate, "cpu_us": moved.cpu_us, "rss_mib": moved.rss_mib,
+            # By round: what else the machine did fell on both.
+            "ratio": moved.rate / raw_rate, "cpu_ratio": moved.cpu_us / raw_cpu})
+        return self.rounds[-1]
+
+    def summary(self):
+        medians = {name: statistics.median(entry[name] for entry in self.rounds)
+                   for name in self.rounds[0]}
+        medians["rss_mib"] = max(entry["rss_mib"] for entry in self.rounds)
+        return {"source": self.cell.source, "sink": self.cell.sink, "variant": self.cell.variant,
+                **self.cell.load._asdict(), **medians, "rounds": self.rounds}
+
+
+def measure_halves(places, cell):
+    """Both at once; what the one wrote may be read by another run."""
+    source, sink = places.by_name[cell.source], places.by_name[cell.sink]
+    full = places.filled(cell.source, cell.load)
+    target = places.new(cell.sink, "raw")
+    both = halves.run_both(source.read(full), sink.write(target), cell.load)
+    places.read(cell.source, full, cell.load)
+    places.written(cell.sink, cell.load, target)
+    return both
+
+
+def measure_bridge(places, cell):
+    full = places.filled(cell.source, cell.load)
+    target = places.new(cell.sink, "target")
+    text = subjects.route_text(places, cell.source, cell.sink, (full, target), **cell.route)
+    moved = subjects.move(places.workdir, text, cell.load.count)
+    places.read(cell.source, full, cell.load)
+    places.by_name[cell.sink].drop(target, cell.load)
+    return moved
+
+
+def measure(places, cells, rounds):
+    """Summaries of the cells. Every round does all of them, the raw halves just before the bridge.
+    A cell that fails is left out from there on, and says why."""
+    results = [Results(cell) for cell in cells]
+    failures = {}
+    for number in range(rounds):
+        print(f"round {number + 1} of {rounds}", file=sys.stderr)
+        for result in results:
+            cell = result.cell
+            name = " ".join(filter(None, (f"{cell.source} → {cell.sink}", cell.variant)))
+            if id(result) in failures:
+                continue
+            try:
+                entry = result.add(*measure_halves(places, cell), measure_bridge(places, cell))
+            except (halves.Failed, AssertionError) as error:
+                failures[id(result)] = {"what": name, "why": str(error)}
+                print(f"  {name:34} failed: {error}", file=sys.stderr, flush=True)
+                continue
+            print(f"  {name:34} {entry['ratio']:5.2f} of the raw half   "
+                  f"{entry['cpu_ratio']:5.2f} × its processor time", file=sys.stderr, flush=True)
+    return ([result.summary() for result in results if result.rounds], list(failures.values()))
