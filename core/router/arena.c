@@ -22,6 +22,8 @@ static struct mb_chunk *chunk_take(struct mb_lane_arena *arena, size_t size)
         chunk = arena->spare;
         arena->spare = chunk->next;
         arena->spare_count--;
+        if (arena->spare_count < arena->spare_low)
+            arena->spare_low = arena->spare_count;
     } else {
         if (size < CHUNK_SIZE)
             size = CHUNK_SIZE;
@@ -114,4 +116,16 @@ void mb_lane_arena_advance(struct mb_lane_arena *arena, uint64_t tail, bool empt
         arena->arena.at = chunk->memory;
         chunk->marked = false;
     }
+}
+
+void mb_lane_arena_rest(struct mb_lane_arena *arena)
+{
+    for (; arena->spare_low > 0; arena->spare_low--) {
+        struct mb_chunk *chunk = arena->spare;
+
+        arena->spare = chunk->next;
+        arena->spare_count--;
+        free(chunk);
+    }
+    arena->spare_low = arena->spare_count;
 }

@@ -16,6 +16,7 @@ struct mb_lane_arena {
     struct mb_chunk *current; /* the newest; NULL: none yet */
     struct mb_chunk *spare;   /* emptied ones, at most a few */
     uint32_t spare_count;
+    uint32_t spare_low;  /* the least spare_count since mb_lane_arena_rest */
     uint64_t held_bytes; /* of all chunks in use */
 };
 
@@ -27,5 +28,8 @@ void mb_lane_arena_mark(struct mb_lane_arena *arena, uint64_t last_sequence);
 
 /* No message below tail is used any more. empty: none at all is. */
 void mb_lane_arena_advance(struct mb_lane_arena *arena, uint64_t tail, bool empty);
+
+/* Frees the spare chunks that were not needed since the last call. */
+void mb_lane_arena_rest(struct mb_lane_arena *arena);
 
 #endif

@@ -8,6 +8,8 @@
 #include <poll.h>
 #include <stdlib.h>
 
+#define REST_EVERY_MS 10000
+
 static void account(struct mb_lane *lane, const struct mb_entry *entry)
 {
     if (entry->rejected == 0 && entry->dropped == MB_DROP_NONE) {
@@ -213,6 +215,7 @@ enum mb_status mb_lane_create(const struct mb_lane_env *env, const struct mb_con
     mb_port_init(&lane->source, MB_ROLE_SOURCE, env, route, &route->from[from], "source", number);
     lane->source.event = mb_lane_source_event;
     lane->source.event_context = lane;
+    lane->source.wake = &lane->wake;
     lane->source.counters = counters;
     lane->source_ops = route->from[from].endpoint->backend->source;
     mb_rate_init(&lane->own_rate, route->rate_messages, route->rate_bytes);
@@ -394,6 +397,15 @@ static void counters_step(struct mb_lane *lane)
     mb_counters_publish(lane->counters);
 }
 
+/* Now and then, so that what it has had to hold once is not held for ever. */
+static void rest(struct mb_lane *lane, int64_t now_ms)
+{
+    if (now_ms < lane->rest_at_ms)
+        return;
+    lane->rest_at_ms = now_ms + REST_EVERY_MS;
+    mb_window_rest(&lane->window);
+}
+
 static bool limit_is_reached(const struct mb_lane *lane)
 {
     return lane->limit_messages > 0 && lane->taken_total >= lane->limit_messages &&
@@ -425,6 +437,7 @@ bool mb_lane_step(struct mb_lane *lane, int64_t now_ms)
     if (taken && lane->window.head == lane->window.tail)
         mb_window_trim(&lane->window);
     counters_step(lane);
+    rest(lane, now_ms);
     if (lane->phase == MB_LANE_STOPPING) {
         step_stopping(lane, now_ms);
     } else if (limit_is_reached(lane) || mb_replay_is_over(lane) ||
@@ -449,6 +462,15 @@ void mb_lane_stop(struct mb_lane *lane, int64_t deadline_ms)
     lane->source.wanted = lane->source.state == MB_PORT_OPEN;
     if (lane->source.state == MB_PORT_OPEN && lane->source_ops->pause != NULL)
         lane->source_ops->pause(lane->source.source, true);
+}
+
+uint64_t mb_lane_opens(const struct mb_lane *lane)
+{
+    uint64_t opens = lane->source.opens;
+
+    for (uint32_t i = 0; i < lane->outlets_count; i++)
+        opens += lane->outlets[i].port.opens;
+    return opens;
 }
 
 static bool wait_add(const struct mb_wait *wait, int16_t mask,
@@ -509,6 +531,8 @@ bool mb_lane_wait(struct mb_lane *lane, void (*add)(void *context, int fd, int16
     if (lane->source.opens > 0 || lane->source.open_at_ms > 0)
         lower(deadline_ms, mb_port_deadline_ms(&lane->source));
     lower(deadline_ms, mb_transaction_deadline_ms(lane->transaction));
+    if (mb_window_is_ample(&lane->window))
+        lower(deadline_ms, lane->rest_at_ms);
     if (lane->phase == MB_LANE_STOPPING)
         lower(deadline_ms, lane->stop_deadline_ms);
     if (lane->drain != NULL && lane->phase == MB_LANE_RUNNING && outlets_were_open(lane))

@@ -100,6 +100,8 @@ struct mb_lane_event {
 };
 
 struct mb_lane {
+    struct mb_wake wake; /* first; filled, with owner, by who steps it only when it is ready */
+    void *owner;
     const struct mb_lane_env *env;
     const struct mb_config_route *route;
     uint32_t number;
@@ -154,6 +156,7 @@ struct mb_lane {
     int64_t full_since_ms; /* 0: the window is open */
     int64_t revoke_by_ms;  /* the first deadline of a scope that is being taken away */
     bool paused;
+    int64_t rest_at_ms; /* when the window is asked next what it need not keep */
 
     enum mb_lane_phase phase;
     int64_t stop_timeout_ms; /* when it stops by itself */
@@ -182,6 +185,9 @@ bool mb_lane_step(struct mb_lane *lane, int64_t now_ms);
 
 /* Takes nothing more; CLOSED follows at the latest shortly after the deadline. */
 void mb_lane_stop(struct mb_lane *lane, int64_t deadline_ms);
+
+/* Differs from the last time if a descriptor may have been closed meanwhile. */
+uint64_t mb_lane_opens(const struct mb_lane *lane);
 
 /* Adds descriptors through add and lowers *deadline_ms. true: do not sleep. */
 bool mb_lane_wait(struct mb_lane *lane, void (*add)(void *context, int fd, int16_t events),

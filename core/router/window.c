@@ -6,6 +6,7 @@
 
 #define CAPACITY_FIRST 256u
 #define SLAB_MESSAGES  64u
+#define AMPLE          4u /* times what was needed: so much is given back */
 
 struct slab {
     struct slab *next;
@@ -31,19 +32,25 @@ static void scope_free(struct mb_scope *scope)
     free(scope);
 }
 
+static void slabs_free(struct mb_window *window)
+{
+    struct slab *slab;
+
+    while ((slab = window->slabs) != NULL) {
+        window->slabs = slab->next;
+        free(slab);
+    }
+}
+
 void mb_window_release(struct mb_window *window)
 {
     struct mb_scope *scope;
-    struct slab *slab;
 
     while ((scope = window->scopes) != NULL) {
         window->scopes = scope->next;
         scope_free(scope);
     }
-    while ((slab = window->slabs) != NULL) {
-        window->slabs = slab->next;
-        free(slab);
-    }
+    slabs_free(window);
     mb_lane_arena_release(&window->arena);
     free(window->entries);
     free(window->pool);
@@ -89,6 +96,8 @@ enum mb_status mb_window_take_messages(struct mb_window *window, struct mb_messa
         message->struct_size = sizeof *message;
         messages[i] = message;
     }
+    if (window->pool_count < window->pool_low)
+        window->pool_low = window->pool_count;
     return MB_OK;
 }
 
@@ -97,6 +106,39 @@ void mb_window_give_messages(struct mb_window *window, struct mb_message **messa
     assert(window->pool_count + count <= window->pool_capacity);
     for (size_t i = count; i-- > 0;)
         window->pool[window->pool_count++] = messages[i];
+}
+
+static void ring_shrink(struct mb_window *window, uint64_t needed)
+{
+    uint64_t capacity = CAPACITY_FIRST;
+    struct mb_entry *entries;
+
+    while (capacity < needed)
+        capacity *= 2;
+    if (capacity >= window->capacity)
+        return;
+    entries = calloc(capacity, sizeof *entries);
+    if (entries == NULL)
+        return; /* it keeps what it has */
+    free(window->entries);
+    window->entries = entries;
+    window->capacity = capacity;
+}
+
+void mb_window_rest(struct mb_window *window)
+{
+    size_t needed = window->pool_capacity - window->pool_low;
+
+    mb_lane_arena_rest(&window->arena);
+    if (mb_window_is_ample(window) && window->pool_count == window->pool_capacity &&
+        window->pool_capacity / AMPLE >= needed) {
+        ring_shrink(window, needed);
+        slabs_free(window);
+        free(window->pool);
+        window->pool = NULL;
+        window->pool_count = window->pool_capacity = 0;
+    }
+    window->pool_low = window->pool_count;
 }
 
 /* Apart from push, which seldom needs it and would save registers for it each time. */

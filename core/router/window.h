@@ -22,6 +22,7 @@
 
 #define MB_SEQUENCE_NONE UINT64_MAX
 #define MB_SCOPES_MAX    65536u
+#define MB_WINDOW_KEPT   128u /* messages, for as long as the window lives */
 
 enum mb_scope_state {
     MB_SCOPE_ASSIGNED = 0, /* told by the source, not started */
@@ -102,6 +103,7 @@ struct mb_window {
     struct mb_message **pool; /* free messages, a stack */
     size_t pool_count;
     size_t pool_capacity;
+    size_t pool_low;     /* the least pool_count since mb_window_rest */
     void *slabs;         /* what the pool's messages were allocated in */
     size_t message_size; /* what of a message is cleared (window.c) */
     struct mb_lane_arena arena;
@@ -125,6 +127,15 @@ static inline struct mb_entry *mb_window_at(const struct mb_window *window, uint
 enum mb_status mb_window_take_messages(struct mb_window *window, struct mb_message **messages,
                                        size_t count);
 void mb_window_give_messages(struct mb_window *window, struct mb_message **messages, size_t count);
+
+/* Gives back to the system what was not needed since the last call, if no message is held now. For
+ * a window that is_ample: a lane that has had a backlog does not keep its memory for ever. */
+void mb_window_rest(struct mb_window *window);
+
+static inline bool mb_window_is_ample(const struct mb_window *window)
+{
+    return window->pool_capacity > MB_WINDOW_KEPT;
+}
 
 /* Appends an entry for the message. *ret_entry is valid until the next push. */
 enum mb_status mb_window_push(struct mb_window *window, struct mb_message *message,
