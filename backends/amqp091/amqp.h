@@ -180,6 +180,8 @@ struct amqp_client;
 enum mb_status amqp_consumers_start(struct amqp_client *client, const struct mb_open_params *params,
                                     const char *const *queues, uint32_t count, const char *group,
                                     int64_t deadline_ms, struct mb_error *err);
+/* Of each of so many queues. */
+unsigned amqp_prefetch(const struct mb_open_params *params, uint32_t queues);
 /* Has the broker take in all acknowledgements before the channels are closed. */
 void amqp_consumers_settle(struct amqp_client *client, uint32_t wait_ms);
 /* prefix, group and queue joined, or a hash of them where that is too long. group may be NULL. */
@@ -215,8 +217,9 @@ struct amqp_client {
     uint64_t sent_bytes;
     uint64_t tls_read; /* as OpenSSL counts, told already */
     uint64_t tls_written;
-    bool wants_write; /* the socket was full */
-    bool unread;      /* the last read stopped before the socket was empty */
+    bool wants_write;  /* the socket was full */
+    bool unread;       /* the last read stopped before the socket was empty */
+    uint8_t dry_looks; /* since the last read found the socket empty: amqp_client_look */
     bool blocked;
     bool was_blocked;    /* what the core knows */
     bool closed_by_peer; /* connection.close came: it awaits close-ok and nothing else */
@@ -280,9 +283,13 @@ static inline size_t amqp_client_buffered(const struct amqp_client *client)
 enum mb_status amqp_client_write(struct amqp_client *client, struct mb_error *err);
 /* MB_OK: something came. MB_AGAIN: nothing is there, or the reader is full. */
 enum mb_status amqp_client_read(struct amqp_client *client, struct mb_error *err);
+/* The same in the message path, where the lane comes back at once as long as it has something to
+ * do: a socket that was empty a moment ago is not asked again before the lane sleeps, or has come
+ * back a few times. */
+enum mb_status amqp_client_look(struct amqp_client *client, struct mb_error *err);
 /* Heartbeats both ways, and output that waits. */
 enum mb_status amqp_client_service(struct amqp_client *client, struct mb_error *err);
-void amqp_client_fds(const struct amqp_client *client, struct mb_wait *wait);
+void amqp_client_fds(struct amqp_client *client, struct mb_wait *wait);
 /* One system call each (amqp_transfer.c). */
 enum amqp_transfer { AMQP_TRANSFER_DONE, AMQP_TRANSFER_WAIT, AMQP_TRANSFER_FAILED };
 enum amqp_transfer amqp_receive(struct amqp_client *client, void *data, size_t size,

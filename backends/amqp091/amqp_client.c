@@ -5,6 +5,8 @@
 #include <errno.h>
 #include <poll.h>
 
+#define DRY_LOOKS_MAX 4u
+
 /* How much one read takes at most before the others in the lane have their turn. */
 #define READ_SIZE_MAX (256u * 1024u)
 
@@ -77,9 +79,11 @@ enum mb_status amqp_client_read(struct amqp_client *client, struct mb_error *err
             if (got == size || client->ssl != NULL)
                 continue;
             client->unread = false;
+            client->dry_looks = 1;
             break;
         case AMQP_TRANSFER_WAIT:
             client->unread = false;
+            client->dry_looks = 1;
             break;
         case AMQP_TRANSFER_FAILED:
             /* What came before the end is handed out first; the next read finds the end again. */
@@ -95,6 +99,14 @@ enum mb_status amqp_client_read(struct amqp_client *client, struct mb_error *err
         return MB_AGAIN;
     client->received_ms = now_ms(client);
     return MB_OK;
+}
+
+enum mb_status amqp_client_look(struct amqp_client *client, struct mb_error *err)
+{
+    if (client->dry_looks > 0 && client->dry_looks++ < DRY_LOOKS_MAX)
+        return MB_AGAIN;
+    client->dry_looks = 0;
+    return amqp_client_read(client, err);
 }
 
 struct amqp_writer amqp_client_writer(struct amqp_client *client)
@@ -153,8 +165,9 @@ enum mb_status amqp_client_service(struct amqp_client *client, struct mb_error *
     return status == MB_AGAIN ? MB_OK : status;
 }
 
-void amqp_client_fds(const struct amqp_client *client, struct mb_wait *wait)
+void amqp_client_fds(struct amqp_client *client, struct mb_wait *wait)
 {
+    client->dry_looks = 0;
     if (wait->count < MB_WAIT_FDS_MAX) {
         uint32_t at = wait->count++;
 

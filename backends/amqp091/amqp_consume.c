@@ -38,9 +38,9 @@ static enum mb_status bind_own_queue(struct amqp_client *client, const char *que
     return status;
 }
 
-static unsigned prefetch_of(const struct mb_open_params *params,
-                            const struct amqp_source_options *options, uint32_t queues)
+unsigned amqp_prefetch(const struct mb_open_params *params, uint32_t queues)
 {
+    const struct amqp_source_options *options = params->options;
     uint64_t prefetch = (uint64_t)options->prefetch;
     uint64_t share = params->window_messages / (queues > 0 ? queues : 1);
 
@@ -242,7 +242,7 @@ enum mb_status amqp_consumers_start(struct amqp_client *client, const struct mb_
                                     int64_t deadline_ms, struct mb_error *err)
 {
     const struct amqp_source_options *options = params->options;
-    unsigned prefetch = prefetch_of(params, options, count);
+    unsigned prefetch = amqp_prefetch(params, count);
     enum mb_status status = MB_OK;
 
     /* From here deliveries of one queue may come before the answers about another. */

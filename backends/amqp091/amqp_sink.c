@@ -340,7 +340,7 @@ static enum mb_status take_events(struct mb_sink *sink, struct mb_error *err)
 /* Reads what is there. */
 static enum mb_status take_input(struct mb_sink *sink, struct mb_error *err)
 {
-    enum mb_status status = amqp_client_read(sink->client, err);
+    enum mb_status status = amqp_client_look(sink->client, err);
 
     if (status == MB_DISCONNECTED)
         return status;

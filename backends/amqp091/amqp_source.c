@@ -78,6 +78,7 @@ static enum mb_status source_open(const struct mb_open_params *params,
         source->scopes[i].queue = queues[i];
         source->scopes[i].stream = options->exchange != NULL ? options->exchange : queues[i];
     }
+    amqp_acks_init(source, amqp_prefetch(params, (uint32_t)count));
     if (window > ACK_WINDOW_MAX)
         window = ACK_WINDOW_MAX;
     status =
@@ -103,6 +104,8 @@ static void source_fds(struct mb_source *source, struct mb_wait *wait)
         amqp_store_fds(source->store, wait);
     if (source->more && !source->paused)
         wait->ready = true;
+    if (source->has_gathered && source->gather_until_ms < wait->deadline_ms)
+        wait->deadline_ms = source->gather_until_ms;
 }
 
 /* An event that is no delivery. */
@@ -216,7 +219,7 @@ static enum mb_status source_poll(struct mb_source *source, struct mb_batch *bat
             /* Once a poll, so that a fast broker does not keep the lane here. */
             if (read && !client->unread)
                 return MB_OK;
-            status = amqp_client_read(client, err);
+            status = amqp_client_look(client, err);
             if (status == MB_AGAIN)
                 return MB_OK;
             read = true;
@@ -227,47 +230,6 @@ static enum mb_status source_poll(struct mb_source *source, struct mb_batch *bat
     }
     source->more = true;
     return MB_OK;
-}
-
-/* Writes one frame a run of equal outcomes; acknowledgements cover all before them, unless they are
- * to be single. */
-static enum mb_status source_ack(struct mb_source *source, const struct mb_ack *acks, size_t count,
-                                 struct mb_error *err)
-{
-    struct amqp_client *client = source->client;
-    struct amqp_writer writer = amqp_client_writer(client);
-    enum mb_status status;
-
-    for (size_t i = 0; i < count; i++) {
-        /* A tag of another epoch is none of this channel's: the broker would close it. */
-        if (acks[i].scope >= source->scopes_count ||
-            acks[i].epoch != source->scopes[acks[i].scope].epoch)
-            continue;
-        if (source->store != NULL) {
-            /* What is released is not done: the position stays before it. */
-            if (acks[i].outcome == MB_RELEASED)
-                continue;
-            amqp_store_note(source->store, acks[i].scope, acks[i].position.lo + 1);
-            source->scopes[acks[i].scope].acked_token = acks[i].token;
-        }
-        /* Without basic.nack the end of the channel gives it back. */
-        if (acks[i].outcome != MB_ACCEPTED && source->store == NULL && !client->has_nack)
-            continue;
-        if (source->options->ack_singly && source->store == NULL) {
-            amqp_frame_ack_one(&writer, acks[i].scope + 1, acks[i].token,
-                               (enum mb_outcome)acks[i].outcome);
-            continue;
-        }
-        if (i + 1 < count && acks[i + 1].scope == acks[i].scope &&
-            acks[i + 1].epoch == acks[i].epoch && acks[i + 1].outcome == acks[i].outcome)
-            continue;
-        amqp_frame_ack(&writer, acks[i].scope + 1, acks[i].token,
-                       source->store != NULL ? MB_ACCEPTED : (enum mb_outcome)acks[i].outcome);
-    }
-    if (!amqp_client_commit(client, &writer))
-        return amqp_client_fail(client, err, "stuck", "the broker does not take acknowledgements");
-    status = amqp_client_write(client, err);
-    return status == MB_AGAIN ? MB_OK : status;
 }
 
 static enum mb_status source_commit(struct mb_source *source, uint32_t wait_ms,
@@ -364,11 +326,14 @@ static enum mb_status source_service(struct mb_source *source, struct mb_error *
         if (status == MB_DISCONNECTED)
             return status;
     }
+    status = amqp_acks_service(source, err);
+    if (status == MB_DISCONNECTED)
+        return status;
     amqp_client_tell_blocked(client);
     /* While nobody polls, input is taken as far as there is room: the end of the connection is
      * seen, and a readable socket does not keep the lane awake. */
     if (!source->polled || !may_hand_out(source)) {
-        status = amqp_client_read(client, err);
+        status = amqp_client_look(client, err);
         if (status == MB_DISCONNECTED)
             return status;
         source->more = source->more || status == MB_OK;
@@ -382,11 +347,14 @@ static enum mb_status source_service(struct mb_source *source, struct mb_error *
 
 static void source_close(struct mb_source *source)
 {
+    struct mb_error err;
+
     if (source == NULL)
         return;
-    if (source->client != NULL && source->store == NULL && source->announced &&
-        !source->client->broken && !source->client->closed_by_peer &&
-        !source->client->channel_closed)
+    mb_error_clear(&err);
+    if (source->client != NULL && source->announced && !source->client->broken &&
+        !source->client->closed_by_peer && !source->client->channel_closed &&
+        amqp_acks_write(source, &err) == MB_OK && source->store == NULL)
         amqp_consumers_settle(source->client, CLOSE_WAIT_MS);
     amqp_store_close(source->store, CLOSE_WAIT_MS);
     amqp_client_close(source->client, CLOSE_WAIT_MS);
@@ -399,7 +367,7 @@ const struct mb_source_ops amqp_source_ops = {
     .open = source_open,
     .fds = source_fds,
     .poll = source_poll,
-    .ack = source_ack,
+    .ack = amqp_source_ack,
     .commit = source_commit,
     .start = source_start,
     .stop = source_stop,

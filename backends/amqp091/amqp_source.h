@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Between the parts of the source: amqp_source.c (instance), amqp_follow.c (streams). */
+/* Between the parts of the source: amqp_source.c (instance), amqp_acks.c, amqp_follow.c (streams).
+ */
 #ifndef AMQP_SOURCE_H
 #define AMQP_SOURCE_H
 
@@ -11,6 +12,11 @@ struct amqp_scope {
     uint32_t epoch;
     bool started;
     bool looked_at; /* its first delivery */
+    /* Acknowledgements that wait to be written: so many, the last one's token, and what they say.
+     */
+    uint32_t gathered;
+    enum mb_outcome gathered_outcome;
+    uint64_t gathered_token;
     /* Of a stream. */
     uint64_t from;  /* the first message to hand out */
     bool was_empty; /* when it was looked at: its first message tells whether it is a new one */
@@ -31,11 +37,24 @@ struct mb_source {
     uint32_t probed; /* scope + 1 that may be a stream, which the broker is being asked; else 0 */
     bool announced;
     bool paused;
-    bool polled; /* since the last service */
-    bool more;   /* the last poll ended at the batch's bounds */
+    bool polled;             /* since the last service */
+    bool more;               /* the last poll ended at the batch's bounds */
+    bool has_gathered;       /* acknowledgements, in any scope */
+    uint32_t gather_max;     /* of a scope */
+    int64_t gather_until_ms; /* then they are written */
     uint32_t scopes_count;
     struct amqp_scope scopes[];
 };
+
+/* Acknowledgements (amqp_acks.c). prefetch: of each scope. */
+void amqp_acks_init(struct mb_source *source, unsigned prefetch);
+/* What has been gathered long enough. */
+enum mb_status amqp_acks_service(struct mb_source *source, struct mb_error *err);
+/* All that is gathered. */
+enum mb_status amqp_acks_write(struct mb_source *source, struct mb_error *err);
+/* The operation ack of the source. */
+enum mb_status amqp_source_ack(struct mb_source *source, const struct mb_ack *acks, size_t count,
+                               struct mb_error *err);
 
 /* Opens the store of positions and finds where the group goes on in each stream. */
 enum mb_status amqp_streams_open(struct mb_source *source, const struct mb_open_params *params,
