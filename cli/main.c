@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "cli/cli.h"
 #include "cli/dump.h"
+#include "cli/heap.h"
 
 #include "core/config/suggest.h"
 
@@ -182,6 +183,7 @@ int main(int argc, char **argv)
     /* A reader that has gone is an error of the write, not the end of the program. */
     signal(SIGPIPE, SIG_IGN);
     cli_dump_allow(false);
+    cli_heap_settle();
     if (argc < 2) {
         fputs(overview, stderr);
         return CLI_USAGE;

@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "cli/heap.h"
+
+#include <stdlib.h>
+
+#ifdef __GLIBC__
+#include <malloc.h>
+
+#define LARGE_BYTES (128 * 1024)
+#define KEPT_BYTES  (512 * 1024)
+
+/*
+ * Connections are opened and closed by threads of their own, and each Kafka client has several: by
+ * default glibc gives each its own heap, up to eight a core, and each of these heaps keeps what the
+ * largest thing that ever happened on one of its threads has left there. Resident memory then grows
+ * with every fault for days, though nothing is lost. With one heap what one connection leaves is
+ * used by the next; the threads' own caches still serve small pieces without a lock.
+ *
+ * Large pieces stay mappings of their own, which go when they are freed. By default the first one
+ * that is freed raises the bound for good, up to 32 MiB: the next ones lie in the heap, and what is
+ * below the topmost stays.
+ */
+void cli_heap_settle(void)
+{
+    if (getenv("MALLOC_ARENA_MAX") != NULL || getenv("GLIBC_TUNABLES") != NULL)
+        return;
+    mallopt(M_ARENA_MAX, 1);
+    mallopt(M_MMAP_THRESHOLD, LARGE_BYTES);
+    mallopt(M_TRIM_THRESHOLD, KEPT_BYTES);
+}
+
+#else
+
+void cli_heap_settle(void)
+{
+}
+
+#endif
