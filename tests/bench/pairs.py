@@ -42,6 +42,36 @@ def load_of(source, sink, options, size=None, headers=None):
                 options.headers if headers is None else headers)
 
 
+SIZES = (64, 256, 1024, 16 << 10, 1 << 20)
+HEADERS = (0, 5, 20)
+LANES = (1, 2, 4)
+
+
+def size_text(size):
+    units = ((1 << 20, "MiB"), (1 << 10, "KiB"))
+    return next((f"{size // unit} {name}" for unit, name in units if size >= unit), f"{size} B")
+
+
+def cells_of(part, options):
+    """The cells of a part, of the pairs that were chosen."""
+    cells = []
+    for source, sink in chosen(options):
+        if part == "sizes":
+            cells += [Cell(source, sink, load_of(source, sink, options, size=size), {},
+                           size_text(size)) for size in SIZES]
+        elif part == "headers":
+            cells += [Cell(source, sink, load_of(source, sink, options, headers=number), {},
+                           f"{number} headers") for number in HEADERS]
+        elif part == "lanes":
+            # What is in a queue has no order that several consumers could keep.
+            order = {} if KINDS[source].name == "kafka" else {"order": "none"}
+            cells += [Cell(source, sink, load_of(source, sink, options),
+                           {"lanes": number, **order}, f"{number} lanes") for number in LANES]
+        else:
+            cells.append(Cell(source, sink, load_of(source, sink, options), {}))
+    return cells
+
+
 class Results:
     """The samples of a cell, a round each."""
 
@@ -111,3 +141,19 @@ def measure(places, cells, rounds):
             print(f"  {name:34} {entry['ratio']:5.2f} of the raw half   "
                   f"{entry['cpu_ratio']:5.2f} × its processor time", file=sys.stderr, flush=True)
     return ([result.summary() for result in results if result.rounds], list(failures.values()))
+
+
+RSS_MESSAGES = 1_000_000
+
+
+def measure_rss(places, options):
+    """A backlog far larger than the window, and a sink that is slower than the source."""
+    if not {"kafka", "rabbitmq"} <= set(places.by_name):
+        return [], []
+    cell = Cell("kafka", "rabbitmq", Load(options.messages or RSS_MESSAGES, options.size, 0), {})
+    try:
+        moved = measure_bridge(places, cell)
+    except (halves.Failed, AssertionError) as error:
+        return [], [{"what": "memory", "why": str(error)}]
+    return [{"source": cell.source, "sink": cell.sink, "variant": "", **cell.load._asdict(),
+             "rss_mib": moved.rss_mib}], []

@@ -4,7 +4,8 @@
 import contextlib
 from collections import defaultdict, namedtuple
 
-from brokers import ArtemisBroker, ClassicBroker, KafkaBroker, RabbitBroker, RedisBroker
+from brokers import (ArtemisBroker, ClassicBroker, KafkaBroker, RabbitBroker, RedisBroker,
+                     free_port)
 from support import clients
 from support.sides import Amqp10Side, KafkaSide, RabbitSide
 from support.redis_side import RedisSide
@@ -20,7 +21,31 @@ Load = namedtuple("Load", "count size headers", defaults=(256, 0))
 Call = namedtuple("Call", "program verb address stream options", defaults=((),))
 
 
-class Kafka:
+class FarKafka(KafkaBroker):
+    """With a second listener: a client that comes by it is sent to `far_host`, for the proxy before
+    it."""
+
+    def __init__(self, *arguments, **options):
+        super().__init__(*arguments, **options)
+        self.behind, self.far_port, self.far_host = free_port(), free_port(), "127.0.0.1"
+
+    def _properties(self):
+        plain = f"PLAINTEXT://127.0.0.1:{self.port}"
+        return super()._properties() + (
+            f"listeners={plain},FAR://127.0.0.1:{self.behind},"
+            f"CONTROLLER://127.0.0.1:{self._controller_port}\n"
+            f"advertised.listeners={plain},FAR://{self.far_host}:{self.far_port}\n"
+            "listener.security.protocol.map="
+            "PLAINTEXT:PLAINTEXT,FAR:PLAINTEXT,CONTROLLER:PLAINTEXT\n")
+
+
+class Platform:
+    def far_port(self, host):
+        """Where a proxy is to connect, and where it has to listen so that clients pass it."""
+        return self.broker.port, free_port()
+
+
+class Kafka(Platform):
     """keeps: a stream that was read can be read again, by another group."""
 
     name, keeps = "kafka", True
@@ -31,7 +56,14 @@ class Kafka:
 
     @staticmethod
     def start(options, workdir):
-        return KafkaBroker(options.kafka, workdir, config={"message.max.bytes": MESSAGE_MAX})
+        return FarKafka(options.kafka, workdir, config={"message.max.bytes": MESSAGE_MAX})
+
+    def far_port(self, host):
+        if host != self.broker.far_host:
+            self.broker.far_host = host
+            self.broker.stop()
+            self.broker.start()
+        return self.broker.behind, self.broker.far_port
 
     def describe(self):
         return f"Kafka {self.broker.version}"
@@ -55,7 +87,7 @@ class Kafka:
     sink = source
 
 
-class Rabbit:
+class Rabbit(Platform):
     name, keeps = "rabbitmq", False
 
     def __init__(self, broker):
@@ -88,7 +120,7 @@ class Rabbit:
     sink = source
 
 
-class Amqp10:
+class Amqp10(Platform):
     keeps = False
 
     def __init__(self, broker):
@@ -158,7 +190,7 @@ class Rabbit4(Amqp10):
         clients.delete_queue(self.broker.uri, place["address"].removeprefix("/queues/"))
 
 
-class Redis:
+class Redis(Platform):
     name, keeps = "redis", True
 
     def __init__(self, broker):
@@ -244,6 +276,10 @@ class Places:
             self.by_name[name].drop(place, load)
         else:
             self._spare[name, load].append(place)
+
+    def forget(self, name, place):
+        """A stream whose messages were all read."""
+        self.by_name[name].drop(place, None)
 
     def read(self, name, place, load):
         """A source was read to its end. Queues that are empty now go; the others are kept."""

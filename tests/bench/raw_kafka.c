@@ -218,6 +218,9 @@ static bool take_batch(rd_kafka_t *client, rd_kafka_queue_t *queue, const struct
         return false;
     offsets = rd_kafka_topic_partition_list_new(8);
     for (ssize_t i = 0; i < got; i++) {
+        /* A topic that has just been made. */
+        if (batch[i]->err == RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART)
+            continue;
         if (batch[i]->err != RD_KAFKA_RESP_ERR_NO_ERROR)
             raw_die("consume: %s", rd_kafka_message_errstr(batch[i]));
         raw_take(meter, spec, batch[i]->payload, batch[i]->len);

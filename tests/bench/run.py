@@ -15,19 +15,26 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+import distance  # noqa: E402
+import latency  # noqa: E402
+import page  # noqa: E402
 import pairs  # noqa: E402
 import report as reports  # noqa: E402
 import subjects  # noqa: E402
 from halves import Failed  # noqa: E402
 from places import Places  # noqa: E402
 
-PARTS = ("pairs", "core")
+CELLS = ("pairs", "sizes", "headers", "lanes")
+PARTS = ("core", *CELLS, "latency", "rss", "distance")
+USUAL_PARTS = ("core", "pairs")
 
 
 def parse(arguments):
     parser = argparse.ArgumentParser(prog="./dev bench", description=__doc__.splitlines()[0])
     add = parser.add_argument
-    add("--part", action="append", choices=PARTS, help="only this; repeatable")
+    add("--part", action="append", choices=PARTS,
+        help="only this; repeatable; without any: core and pairs")
+    add("--full", action="store_true", help="all parts, which takes hours")
     add("--pair", action="append", metavar="SOURCE-SINK",
         help="only these pairs, as kafka-redis or *-redis; repeatable")
     add("--rabbit4", action="store_true", help="RabbitMQ 4 by AMQP 1.0 too")
@@ -36,9 +43,18 @@ def parse(arguments):
     add("--messages", type=int, help="in each run at most")
     add("--size", type=int, default=256, help="of a body (%(default)s)")
     add("--headers", type=int, default=0, help="of each message (%(default)s)")
+    add("--seconds", type=float, default=4, help="of a run that measures latency (%(default)s)")
+    add("--rtt", type=float, default=80, metavar="MS", help="round trip of the part distance "
+        "(%(default)s)")
+    add("--loss", type=float, default=0.1, metavar="PERCENT",
+        help="of its segments, where the kernel can do that (%(default)s)")
+    add("--no-latency", dest="latency", action="store_false",
+        help="throughput alone in the part distance")
     add("--kafka", default="3.9.1", metavar="VERSION", help="of the broker (%(default)s)")
     add("--processors", type=int, default=2, help="for all of it together (%(default)s)")
     add("--json", metavar="FILE", help="also write all figures to this file")
+    add("--write", metavar="PAGE", help="put the figures into a page, its plots beside it")
+    add("--from-json", metavar="FILE", help="measure nothing: show or write what is in this file")
     add("--check", action="store_true", help="exit 1 if a goal is missed")
     return parser.parse_args(arguments)
 
@@ -56,15 +72,40 @@ def machine(processors):
     return f"{processors} × {models[0] if models else platform.machine()}"
 
 
+def measure_core():
+    print("the core alone", file=sys.stderr)
+    return {**subjects.core_time(), "instructions": subjects.core_instructions()["instructions"]}
+
+
+def keep(report, part, rows, failures):
+    report[part] = rows
+    report["failures"] += failures
+
+
+def measure_places(options, parts, report, places):
+    """The parts that need brokers."""
+    for part in (part for part in CELLS if part in parts):
+        print(f"-- {part}", file=sys.stderr)
+        keep(report, part, *pairs.measure(places, pairs.cells_of(part, options), options.rounds))
+    cells = pairs.cells_of("pairs", options)
+    if "latency" in parts:
+        print("-- latency", file=sys.stderr)
+        keep(report, "latency", *latency.measure(places, cells, options))
+    if "rss" in parts:
+        print("-- memory", file=sys.stderr)
+        keep(report, "rss", *pairs.measure_rss(places, options))
+    if "distance" in parts:
+        print("-- distance", file=sys.stderr)
+        keep(report, "distance", *distance.measure(places, cells, options, report))
+
+
 def measure(options):
     report = {"machine": machine(hold_processors(options.processors)), "rounds": options.rounds,
               "load_before": os.getloadavg()[0], "failures": []}
-    parts = options.part or PARTS
-    if "core" in parts and not options.pair:
-        print("the core alone", file=sys.stderr)
-        report["core"] = {**subjects.core_time(),
-                          "instructions": subjects.core_instructions()["instructions"]}
-    if "pairs" not in parts:
+    parts = PARTS if options.full else options.part or USUAL_PARTS
+    if "core" in parts and (options.part or options.full or not options.pair):
+        report["core"] = measure_core()
+    if set(parts) == {"core"}:
         return report
     wanted = pairs.chosen(options)
     if not wanted:
@@ -73,22 +114,22 @@ def measure(options):
     with tempfile.TemporaryDirectory(prefix="mbridge-bench-") as workdir, \
             Places(options, workdir, names) as places:
         report["brokers"] = [place.describe() for place in places.by_name.values()]
-        cells = [pairs.Cell(source, sink, pairs.load_of(source, sink, options), {})
-                 for source, sink in wanted]
-        report["pairs"], failures = pairs.measure(places, cells, options.rounds)
-        report["failures"] += failures
+        measure_places(options, parts, report, places)
     return report
 
 
 def main(arguments):
     options = parse(arguments)
     try:
-        report = measure(options)
+        report = (json.loads(Path(options.from_json).read_text()) if options.from_json
+                  else measure(options))
     except Failed as error:
         print(f"bench: {error}", file=sys.stderr)
         return 1
     if options.json:
         Path(options.json).write_text(json.dumps(report, indent=1) + "\n")
+    if options.write:
+        page.write(report, Path(options.write))
     print(reports.text(report))
     missed = reports.missed(report)
     return 1 if options.check and (missed or report["failures"]) else 0

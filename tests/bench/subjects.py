@@ -28,15 +28,13 @@ def processor_s(pid):
     return time.clock_gettime(~pid << 3 | 2)  # the kernel's encoding of a process's clock
 
 
-def route_text(places, source, sink, places_of, endpoints=None, **route):
-    """A configuration with one route. places_of: the two streams; endpoints: what those of them
-    have instead."""
-    source, sink = places.by_name[source], places.by_name[sink]
-    more = endpoints or ({}, {})
-    return config(f"bench{places.serial()}",
-                  {"a": {**source.endpoint, **more[0]}, "b": {**sink.endpoint, **more[1]}},
-                  [{"name": "bench", "from": {"endpoint": "a", **source.source(places_of[0])},
-                    "to": {"endpoint": "b", **sink.sink(places_of[1])}, **route}])
+def route_text(places, source, sink, streams, ends=None, **route):
+    """A configuration with one route between two streams. ends: the platforms, where they are not
+    those of that name."""
+    source, sink = ends or (places.by_name[source], places.by_name[sink])
+    return config(f"bench{places.serial()}", {"a": source.endpoint, "b": sink.endpoint},
+                  [{"name": "bench", "from": {"endpoint": "a", **source.source(streams[0])},
+                    "to": {"endpoint": "b", **sink.sink(streams[1])}, **route}])
 
 
 class Bridge:
