@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Connections that come and go leave nothing behind: resident memory after many is that after few.
+
+The hour of all platforms is ./dev soak."""
+
+import statistics
+from pathlib import Path
+
+import pytest
+
+from support.bridge import Bridge, program
+from support.config import config
+from support.proxy import Proxy
+from support.redis_side import RedisSide
+from support.wait import until
+
+ROUTES = 6
+MESSAGES = 500
+LAST = 10  # whose median counts
+GROWTH_KIB = 1024
+
+
+def _instrumented():
+    return b"__asan_init" in Path(program()).read_bytes()
+
+
+@pytest.fixture(autouse=True)
+def only_as_released():
+    if Path(program()).exists() and _instrumented():
+        pytest.skip("a sanitizer's own memory is not the bridge's")
+
+
+def _rss_kib(pid):
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("VmRSS:"):
+            return int(line.split()[1])
+    raise AssertionError("the process has ended")
+
+
+class Crowd:
+    """Routes over one broker behind a proxy, all of which lose their connections together."""
+
+    def __init__(self, redis, fresh, workdir):
+        self._redis, self._proxy = redis, Proxy(redis.port)
+        self._names = [fresh(f"s{number}") for number in range(ROUTES)]
+        uri = redis.uri.replace(str(redis.port), str(self._proxy.port))
+        self.bridge = Bridge(workdir, config(fresh("bridge"), {
+            "r": {"backend": "redis", "uri": uri}}, [
+                {"name": name, "from": {"endpoint": "r", "stream": name},
+                 "to": {"endpoint": "r", "stream": f"{name}.to"},
+                 "retry": {"initial": "1ms", "max": "20ms"}} for name in self._names]))
+        self._sent = 0
+
+    def start(self):
+        self.bridge.start()
+        self.bridge.ready()
+
+    def round(self, messages):
+        """A burst into each route, and a cut in the middle of it."""
+        for name in self._names:
+            self._redis.call("EVAL", "for i = 1, ARGV[1] do redis.call('XADD', KEYS[1], '*', "
+                             "'body', string.rep('x', 200)) end", "1", name, str(messages))
+        self._proxy.reset()
+        self._sent += messages * ROUTES
+        until(lambda: self.bridge.run.counters(20).total("delivered") >= self._sent, 60,
+              "all is delivered", interval=0.02, detail=self.bridge.run.tail)
+
+    def rounds(self, number, dice):
+        """The median of what it holds after each of the last ones, in KiB."""
+        held = []
+        for _ in range(number):
+            self.round(dice.randrange(1, MESSAGES))
+            held.append(_rss_kib(self.bridge.run.pid))
+        return statistics.median(held[-LAST:])
+
+    def end(self):
+        self.bridge.end()
+        self._proxy.end()
+
+
+@pytest.mark.parametrize("number", [40, pytest.param(400, marks=pytest.mark.long)])
+def test_connections_that_come_and_go(number, redis, fresh, tmp_path, dice, ending, counts):
+    crowd = ending(Crowd(redis, fresh, tmp_path))
+    crowd.start()
+    few = crowd.rounds(LAST, dice)
+    many = crowd.rounds(number, dice)
+    counts(connections=2 * ROUTES * (LAST + number), **{"RSS KiB after few": few,
+                                                        "after many": many})
+    assert crowd.bridge.run.terminate() == 0, crowd.bridge.run.tail()
+    assert many - few <= GROWTH_KIB
