@@ -6,8 +6,6 @@
  */
 #include "redis_source.h"
 
-#define FIELDS_MAX (1u << 24)
-
 static void pop_request(struct redis_link *link)
 {
     link->requests_first = (link->requests_first + 1) % REDIS_REQUESTS_MAX;
@@ -17,25 +15,12 @@ static void pop_request(struct redis_link *link)
     link->reader->asked_ms = link->requests_count > 0 ? redis_now_ms(link->reader->host) : 0;
 }
 
-enum step { STEP_DONE, STEP_NEED, STEP_FAILED };
-
-static struct redis_request *request_of(struct redis_link *link)
-{
-    return &link->requests[link->requests_first];
-}
-
-static enum step malformed(struct redis_link *link, struct mb_error *err)
-{
-    redis_client_fail(link->reader, err, "protocol", "the server sent what was not asked for");
-    return STEP_FAILED;
-}
-
-static enum step refused(struct redis_link *link, const struct redis_token *token,
-                         struct mb_error *err)
+static enum redis_step refused(struct redis_link *link, const struct redis_token *token,
+                               struct mb_error *err)
 {
     static const char *const names[] = {"XGROUP SETID", "XPENDING",     "XREADGROUP", "XAUTOCLAIM",
                                         "XINFO STREAM", "XGROUP SETID", "XREADGROUP"};
-    const struct redis_request *request = request_of(link);
+    const struct redis_request *request = redis_request_of(link);
     char what[REDIS_NAME_MAX];
 
     if (request->scope != NULL)
@@ -47,12 +32,12 @@ static enum step refused(struct redis_link *link, const struct redis_token *toke
     if (redis_refusal_of(token->text)->kind == REDIS_REFUSED_NO_GROUP)
         err->status = MB_DISCONNECTED; /* the next open waits for the stream */
     link->reader->broken = true;
-    return STEP_FAILED;
+    return REDIS_STEP_FAILED;
 }
 
 /* The whole reply of XPENDING: [id, consumer, idle, count] …. */
-static enum step take_counts(struct mb_source *source, struct redis_link *link,
-                             struct redis_cursor *cursor, struct mb_error *err)
+static enum redis_step take_counts(struct mb_source *source, struct redis_link *link,
+                                   struct redis_cursor *cursor, struct mb_error *err)
 {
     struct redis_cursor end = *cursor;
     enum redis_token_kind kind;
@@ -61,7 +46,7 @@ static enum step take_counts(struct mb_source *source, struct redis_link *link,
 
     if (!redis_reply_skip(&end, &kind)) {
         cursor->need = end.need;
-        return kind == REDIS_TOKEN_BAD ? malformed(link, err) : STEP_NEED;
+        return kind == REDIS_TOKEN_BAD ? redis_malformed(link, err) : REDIS_STEP_NEED;
     }
     source->delivered_count = 0;
     source->delivered_at = 0;
@@ -85,7 +70,7 @@ static enum step take_counts(struct mb_source *source, struct redis_link *link,
     }
     *cursor = end;
     pop_request(link);
-    return STEP_DONE;
+    return REDIS_STEP_DONE;
 }
 
 struct stream_counts {
@@ -152,10 +137,10 @@ static void compare_counts(struct mb_source *source, struct redis_scope *scope,
 }
 
 /* The whole reply of XINFO STREAM. */
-static enum step take_stream(struct mb_source *source, struct redis_link *link,
-                             struct redis_cursor *cursor, struct mb_error *err)
+static enum redis_step take_stream(struct mb_source *source, struct redis_link *link,
+                                   struct redis_cursor *cursor, struct mb_error *err)
 {
-    struct redis_scope *scope = request_of(link)->scope;
+    struct redis_scope *scope = redis_request_of(link)->scope;
     struct stream_counts counts = {.length = -1, .added = -1};
     struct redis_cursor end = *cursor;
     enum redis_token_kind kind;
@@ -163,7 +148,7 @@ static enum step take_stream(struct mb_source *source, struct redis_link *link,
 
     if (!redis_reply_skip(&end, &kind)) {
         cursor->need = end.need;
-        return kind == REDIS_TOKEN_BAD ? malformed(link, err) : STEP_NEED;
+        return kind == REDIS_TOKEN_BAD ? redis_malformed(link, err) : REDIS_STEP_NEED;
     }
     /* Without the right to ask nothing is compared. */
     if (redis_token_next(cursor, &token) == REDIS_TOKEN_ARRAY) {
@@ -173,171 +158,7 @@ static enum step take_stream(struct mb_source *source, struct redis_link *link,
     *cursor = end;
     pop_request(link);
     compare_counts(source, scope, &counts);
-    return STEP_DONE;
-}
-
-/* Both lists are in the order of IDs. */
-static uint32_t delivered_before(struct mb_source *source, struct mb_position position)
-{
-    for (; source->delivered_at < source->delivered_count; source->delivered_at++) {
-        const struct redis_delivered *delivered = &source->delivered[source->delivered_at];
-
-        if (delivered->hi == position.hi && delivered->lo == position.lo)
-            return delivered->count;
-        if (delivered->hi > position.hi ||
-            (delivered->hi == position.hi && delivered->lo > position.lo))
-            break;
-    }
-    return 0;
-}
-
-static bool is_in_flight(const struct mb_source *source, uint32_t scope,
-                         struct mb_position position)
-{
-    for (uint64_t token = source->flights_tail; token < source->flights_head; token++) {
-        const struct redis_flight *flight = &source->flights[token & source->flights_mask];
-
-        if (flight->open && flight->scope == scope && flight->hi == position.hi &&
-            flight->lo == position.lo)
-            return true;
-    }
-    return false;
-}
-
-static bool reserve_fields(struct mb_source *source, size_t count)
-{
-    size_t capacity = source->fields_capacity > 0 ? source->fields_capacity : 64;
-    struct redis_field *fields;
-
-    if (count <= source->fields_capacity)
-        return true;
-    while (capacity < count)
-        capacity *= 2;
-    if (capacity > FIELDS_MAX)
-        return false;
-    fields = source->host->alloc(source->host->context, capacity * sizeof *fields);
-    if (fields == NULL)
-        return false;
-    source->host->release(source->host->context, source->fields);
-    source->fields = fields;
-    source->fields_capacity = capacity;
-    return true;
-}
-
-/* cursor stands behind the ID, at an array of count names and values that are all there. */
-static enum mb_status fill_message(struct mb_source *source, struct redis_cursor cursor,
-                                   size_t count, struct mb_arena *arena, struct mb_message *message)
-{
-    size_t size = (size_t)(cursor.end - cursor.at);
-    unsigned char *copy = mb_arena_alloc(arena, size);
-
-    if (copy == NULL || !reserve_fields(source, count / 2))
-        return MB_NO_MEMORY;
-    memcpy(copy, cursor.at, size);
-    cursor = (struct redis_cursor){.from = copy, .at = copy, .end = copy + size};
-    for (size_t i = 0; i < count / 2; i++) {
-        struct redis_token name;
-        struct redis_token value;
-
-        if (redis_token_next(&cursor, &name) != REDIS_TOKEN_BULK ||
-            redis_token_next(&cursor, &value) != REDIS_TOKEN_BULK)
-            return MB_INVALID;
-        source->fields[i] = (struct redis_field){name.text, value.text};
-    }
-    return redis_entry_decode(source->fields, count / 2, source->body_field, arena, message);
-}
-
-static void register_flight(struct mb_source *source, struct redis_scope *scope,
-                            struct mb_message *message)
-{
-    uint64_t token = source->flights_head++;
-
-    message->token = token;
-    message->scope = (uint32_t)(scope - source->scopes);
-    message->epoch = scope->epoch;
-    source->flights[token & source->flights_mask] =
-        (struct redis_flight){message->position.hi, message->position.lo,
-                              redis_now_ms(source->host), message->scope, true};
-}
-
-static enum step hand_out(struct mb_source *source, struct redis_link *link,
-                          struct redis_cursor fields, size_t count, struct mb_position position,
-                          struct mb_batch *batch, struct mb_error *err)
-{
-    struct mb_message *message = batch->messages[batch->count];
-    struct redis_scope *scope = link->scope;
-    bool is_old = request_of(link)->kind != REDIS_REQUEST_NEW;
-    uint64_t size = (uint64_t)(fields.end - fields.at);
-    enum mb_status status = fill_message(source, fields, count, batch->arena, message);
-
-    if (status == MB_NO_MEMORY) {
-        redis_client_fail(link->reader, err, "memory", "out of memory");
-        return STEP_FAILED;
-    }
-    if (status != MB_OK)
-        return malformed(link, err);
-    message->position = position;
-    message->present |= MB_HAS_TIMESTAMP;
-    message->timestamp_kind = MB_TIMESTAMP_LOG_APPEND;
-    message->timestamp_ms = (int64_t)(position.hi & INT64_MAX);
-    message->redelivered = is_old;
-    message->delivery_count = is_old ? delivered_before(source, position) : 0;
-    register_flight(source, scope, message);
-    batch->count++;
-    batch->bytes += size;
-    source->entry_size = source->entry_size == 0 ? size : (7 * source->entry_size + size) / 8;
-    return STEP_DONE;
-}
-
-/* One entry: [id, [name, value, …]], or [id, nil] if it was trimmed while it was pending, or (Redis
- * 6, XAUTOCLAIM) nil alone. */
-static enum step take_entry(struct mb_source *source, struct redis_link *link,
-                            struct redis_cursor *cursor, struct mb_batch *batch,
-                            struct mb_error *err)
-{
-    struct redis_request *request = request_of(link);
-    struct redis_cursor end = *cursor;
-    struct redis_cursor fields;
-    enum redis_token_kind kind;
-    struct redis_token token;
-    struct mb_position position = {0};
-    enum step step = STEP_DONE;
-
-    if (!redis_reply_skip(&end, &kind)) {
-        cursor->need = end.need;
-        return kind == REDIS_TOKEN_BAD ? malformed(link, err) : STEP_NEED;
-    }
-    fields = *cursor;
-    kind = redis_token_next(&fields, &token);
-    if (kind == REDIS_TOKEN_NIL) {
-        link->scope->lost++;
-        goto out;
-    }
-    if (kind != REDIS_TOKEN_ARRAY || token.number != 2 ||
-        redis_token_next(&fields, &token) != REDIS_TOKEN_BULK ||
-        !redis_id_parse(token.text, &position))
-        return malformed(link, err);
-    if (request->kind == REDIS_REQUEST_HISTORY)
-        link->scope->after = position;
-    kind = redis_token_next(&fields, &token);
-    fields.end = end.at;
-    if (kind == REDIS_TOKEN_NIL || (kind == REDIS_TOKEN_ARRAY && token.number == 0)) {
-        link->scope->lost++;
-        redis_commands_forget(source, link->scope, position);
-    } else if (kind != REDIS_TOKEN_ARRAY || token.number % 2 != 0) {
-        return malformed(link, err);
-    } else if (request->kind != REDIS_REQUEST_CLAIM ||
-               !is_in_flight(source, (uint32_t)(link->scope - source->scopes), position)) {
-        step = hand_out(source, link, fields, (size_t)token.number, position, batch, err);
-    }
-out:
-    *cursor = end;
-    link->entries_left--;
-    if (request->kind == REDIS_REQUEST_NEW) {
-        link->scope->read_since++;
-        link->scope->given = position;
-    }
-    return step;
+    return REDIS_STEP_DONE;
 }
 
 static struct redis_scope *find_scope(struct mb_source *source, const struct redis_link *link,
@@ -359,56 +180,57 @@ static void stream_done(struct redis_link *link)
         link->stage = REDIS_STAGE_STREAM;
 }
 
-static enum step take_start(struct redis_link *link, struct redis_cursor *cursor,
-                            struct mb_error *err)
+static enum redis_step take_start(struct redis_link *link, struct redis_cursor *cursor,
+                                  struct mb_error *err)
 {
-    struct redis_request *request = request_of(link);
+    struct redis_request *request = redis_request_of(link);
     struct redis_token token;
 
     switch (redis_token_next(cursor, &token)) {
     case REDIS_TOKEN_NONE:
-        return STEP_NEED;
+        return REDIS_STEP_NEED;
     case REDIS_TOKEN_ERROR:
         if (request->kind != REDIS_REQUEST_REPAIR)
             return refused(link, &token, err);
         pop_request(link);
-        return STEP_DONE;
+        return REDIS_STEP_DONE;
     case REDIS_TOKEN_STATUS:
         if (request->kind == REDIS_REQUEST_REPAIR) {
             pop_request(link);
-            return STEP_DONE;
+            return REDIS_STEP_DONE;
         }
         if (request->kind != REDIS_REQUEST_SETID)
-            return malformed(link, err);
+            return redis_malformed(link, err);
         request->scope->phase = REDIS_PHASE_LIVE;
         pop_request(link);
-        return STEP_DONE;
+        return REDIS_STEP_DONE;
     case REDIS_TOKEN_NIL:
         pop_request(link);
-        return STEP_DONE;
+        return REDIS_STEP_DONE;
     case REDIS_TOKEN_ARRAY:
         if (request->kind == REDIS_REQUEST_CLAIM) {
             link->has_deleted = token.number == 3;
             link->scope = request->scope;
             link->stage = REDIS_STAGE_CURSOR;
-            return token.number == 2 || token.number == 3 ? STEP_DONE : malformed(link, err);
+            return token.number == 2 || token.number == 3 ? REDIS_STEP_DONE
+                                                          : redis_malformed(link, err);
         }
         link->streams_left = (uint64_t)token.number;
         link->stage = REDIS_STAGE_STREAM;
         if (token.number == 0)
             pop_request(link);
-        return STEP_DONE;
+        return REDIS_STEP_DONE;
     case REDIS_TOKEN_BULK:
     case REDIS_TOKEN_INTEGER:
     case REDIS_TOKEN_BAD:
         break;
     }
-    return malformed(link, err);
+    return redis_malformed(link, err);
 }
 
 /* A stream's head (array of two, its name) or XAUTOCLAIM's cursor, and the number of entries. */
-static enum step take_head(struct mb_source *source, struct redis_link *link,
-                           struct redis_cursor *cursor, struct mb_error *err)
+static enum redis_step take_head(struct mb_source *source, struct redis_link *link,
+                                 struct redis_cursor *cursor, struct mb_error *err)
 {
     struct redis_cursor at = *cursor;
     struct redis_token token;
@@ -423,29 +245,29 @@ static enum step take_head(struct mb_source *source, struct redis_link *link,
         kind = redis_token_next(&at, &token);
     if (kind == REDIS_TOKEN_NONE) {
         cursor->need = at.need;
-        return STEP_NEED;
+        return REDIS_STEP_NEED;
     }
     if (kind != REDIS_TOKEN_ARRAY)
-        return malformed(link, err);
+        return redis_malformed(link, err);
     if (link->stage == REDIS_STAGE_CURSOR) {
         if (!redis_id_parse(name.text, &link->scope->claim))
-            return malformed(link, err);
+            return redis_malformed(link, err);
         link->scope->claiming = link->scope->claim.hi != 0 || link->scope->claim.lo != 0;
     } else {
         link->scope = find_scope(source, link, name.text);
         if (link->scope == NULL)
-            return malformed(link, err);
-        if (request_of(link)->kind == REDIS_REQUEST_HISTORY && token.number == 0)
+            return redis_malformed(link, err);
+        if (redis_request_of(link)->kind == REDIS_REQUEST_HISTORY && token.number == 0)
             link->scope->phase = REDIS_PHASE_LIVE;
     }
     link->entries_left = (uint64_t)token.number;
     link->stage = REDIS_STAGE_ENTRIES;
     *cursor = at;
-    return STEP_DONE;
+    return REDIS_STEP_DONE;
 }
 
-static enum step take_deleted(struct redis_link *link, struct redis_cursor *cursor,
-                              struct mb_error *err)
+static enum redis_step take_deleted(struct redis_link *link, struct redis_cursor *cursor,
+                                    struct mb_error *err)
 {
     struct redis_cursor end = *cursor;
     enum redis_token_kind kind;
@@ -453,24 +275,44 @@ static enum step take_deleted(struct redis_link *link, struct redis_cursor *curs
 
     if (!redis_reply_skip(&end, &kind)) {
         cursor->need = end.need;
-        return kind == REDIS_TOKEN_BAD ? malformed(link, err) : STEP_NEED;
+        return kind == REDIS_TOKEN_BAD ? redis_malformed(link, err) : REDIS_STEP_NEED;
     }
     if (redis_token_next(cursor, &token) == REDIS_TOKEN_ARRAY)
         link->scope->lost += (uint64_t)token.number;
     *cursor = end;
     pop_request(link);
-    return STEP_DONE;
+    return REDIS_STEP_DONE;
 }
 
-static enum step take_step(struct mb_source *source, struct redis_link *link,
-                           struct redis_cursor *cursor, struct mb_batch *batch,
-                           struct mb_error *err)
+/* As many as there are, and as the batch has room for. */
+static enum redis_step take_entries(struct mb_source *source, struct redis_link *link,
+                                    struct redis_cursor *cursor, struct mb_batch *batch,
+                                    struct mb_error *err)
+{
+    enum redis_step step = REDIS_STEP_DONE;
+
+    while (link->entries_left > 0 && step == REDIS_STEP_DONE && redis_has_room(source, batch))
+        step = redis_take_entry(source, link, cursor, batch, err);
+    if (link->entries_left > 0 || step != REDIS_STEP_DONE)
+        return step;
+    if (redis_request_of(link)->kind != REDIS_REQUEST_CLAIM)
+        stream_done(link);
+    else if (link->has_deleted)
+        link->stage = REDIS_STAGE_DELETED;
+    else
+        pop_request(link);
+    return REDIS_STEP_DONE;
+}
+
+static enum redis_step take_step(struct mb_source *source, struct redis_link *link,
+                                 struct redis_cursor *cursor, struct mb_batch *batch,
+                                 struct mb_error *err)
 {
     switch (link->stage) {
     case REDIS_STAGE_START:
-        if (request_of(link)->kind == REDIS_REQUEST_COUNTS)
+        if (redis_request_of(link)->kind == REDIS_REQUEST_COUNTS)
             return take_counts(source, link, cursor, err);
-        if (request_of(link)->kind == REDIS_REQUEST_STREAM)
+        if (redis_request_of(link)->kind == REDIS_REQUEST_STREAM)
             return take_stream(source, link, cursor, err);
         return take_start(link, cursor, err);
     case REDIS_STAGE_STREAM:
@@ -481,22 +323,7 @@ static enum step take_step(struct mb_source *source, struct redis_link *link,
     case REDIS_STAGE_ENTRIES:
         break;
     }
-    if (link->entries_left > 0)
-        return take_entry(source, link, cursor, batch, err);
-    if (request_of(link)->kind != REDIS_REQUEST_CLAIM)
-        stream_done(link);
-    else if (link->has_deleted)
-        link->stage = REDIS_STAGE_DELETED;
-    else
-        pop_request(link);
-    return STEP_DONE;
-}
-
-static bool has_room(const struct mb_source *source, const struct mb_batch *batch)
-{
-    return batch->count < batch->count_max &&
-           (batch->count == 0 || batch->bytes < batch->bytes_max) &&
-           source->flights_head - source->flights_tail <= source->flights_mask;
+    return take_entries(source, link, cursor, batch, err);
 }
 
 static enum mb_status read_more(struct redis_link *link, struct mb_error *err)
@@ -521,26 +348,23 @@ enum mb_status redis_pull_link(struct mb_source *source, struct redis_link *link
     bool read = false;
 
     link->more = false;
-    while (has_room(source, batch)) {
+    while (redis_has_room(source, batch)) {
         struct redis_cursor cursor = redis_in_cursor(&reader->in);
         enum mb_status status;
-        enum step step = STEP_NEED;
+        enum redis_step step = REDIS_STEP_NEED;
 
         if (link->requests_count > 0 && reader->in.end - reader->in.start >= reader->in.need) {
             step = take_step(source, link, &cursor, batch, err);
-            if (step == STEP_FAILED)
+            if (step == REDIS_STEP_FAILED)
                 return MB_DISCONNECTED;
-            if (step == STEP_DONE)
-                redis_in_taken(&reader->in, &cursor);
-            else
-                reader->in.need = cursor.need;
+            redis_in_taken(&reader->in, &cursor);
         }
-        if (step == STEP_DONE && link->stage == REDIS_STAGE_ENTRIES)
+        if (step == REDIS_STEP_DONE && link->stage == REDIS_STAGE_ENTRIES)
             continue;
         status = redis_pull_ask(source, link, err);
         if (status != MB_OK)
             return status;
-        if (step == STEP_DONE)
+        if (step == REDIS_STEP_DONE)
             continue;
         /* Once a poll, so that a fast server does not keep the lane here. */
         if (read) {

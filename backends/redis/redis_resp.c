@@ -1,13 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "redis_resp.h"
 
-#include <stdio.h>
-#include <string.h>
-
 #define IN_MIN       65536u
 #define OUT_MIN      65536u
 #define IN_AHEAD     ((size_t)1 << 20)
-#define INSERT_MIN   32768u
 #define DEPTH_MAX    16u
 #define OUT_KEEP_MAX ((size_t)1 << 20)
 
@@ -66,7 +62,7 @@ static enum redis_token_kind bulk(struct redis_cursor *cursor, const unsigned ch
     return REDIS_TOKEN_BULK;
 }
 
-enum redis_token_kind redis_token_next(struct redis_cursor *cursor, struct redis_token *ret_token)
+enum redis_token_kind redis_token_parse(struct redis_cursor *cursor, struct redis_token *ret_token)
 {
     struct redis_token *token = ret_token;
     const unsigned char *at = cursor->at;
@@ -177,8 +173,10 @@ struct redis_cursor redis_in_cursor(const struct redis_in *in)
 
 void redis_in_taken(struct redis_in *in, const struct redis_cursor *cursor)
 {
-    in->start += (size_t)(cursor->at - cursor->from);
-    in->need = 0;
+    size_t taken = (size_t)(cursor->at - cursor->from);
+
+    in->start += taken;
+    in->need = cursor->need > taken ? cursor->need - taken : 0;
     if (in->start == in->end) {
         in->start = 0;
         in->end = 0;
@@ -201,7 +199,7 @@ void redis_out_release(struct redis_out *out)
     out->data = NULL;
 }
 
-bool redis_out_reserve(struct redis_out *out, size_t size)
+bool redis_out_grow(struct redis_out *out, size_t size)
 {
     size_t used = out->end - out->start;
     size_t capacity = out->capacity > 0 ? out->capacity : OUT_MIN;
@@ -209,8 +207,6 @@ bool redis_out_reserve(struct redis_out *out, size_t size)
 
     if (out->failed)
         return false;
-    if (out->data != NULL && out->capacity - out->end >= size)
-        return true;
     if (size > out->max || used > out->max - size) {
         out->failed = true;
         return false;
@@ -249,57 +245,44 @@ void redis_out_raw(struct redis_out *out, const void *data, size_t size)
 
 size_t redis_number_write(char *buffer, uint64_t number)
 {
+    static const char pairs[] = "00010203040506070809101112131415161718192021222324"
+                                "25262728293031323334353637383940414243444546474849"
+                                "50515253545556575859606162636465666768697071727374"
+                                "75767778798081828384858687888990919293949596979899";
     char digits[REDIS_NUMBER_MAX];
-    size_t size = 0;
+    size_t at = sizeof digits;
 
-    do {
-        digits[size++] = (char)('0' + number % 10);
-        number /= 10;
-    } while (number > 0);
-    for (size_t i = 0; i < size; i++)
-        buffer[i] = digits[size - 1 - i];
-    return size;
-}
-
-static unsigned char *put_length(unsigned char *at, char mark, uint64_t number)
-{
-    *at++ = (unsigned char)mark;
-    at += redis_number_write((char *)at, number);
-    *at++ = '\r';
-    *at++ = '\n';
-    return at;
+    for (; number >= 10; number /= 100) {
+        at -= 2;
+        memcpy(digits + at, pairs + 2 * (number % 100), 2);
+    }
+    if (number > 0 || at == sizeof digits)
+        digits[--at] = (char)('0' + number);
+    memcpy(buffer, digits + at, sizeof digits - at);
+    return sizeof digits - at;
 }
 
 void redis_out_array(struct redis_out *out, size_t count)
 {
     if (redis_out_reserve(out, REDIS_NUMBER_MAX + 3))
-        out->end = (size_t)(put_length(out->data + out->end, '*', count) - out->data);
+        out->end = (size_t)(redis_put_length(out->data + out->end, '*', count) - out->data);
 }
 
 void redis_out_bulk(struct redis_out *out, struct mb_slice text)
 {
-    unsigned char *at;
-
-    if (!redis_out_reserve(out, text.size + REDIS_NUMBER_MAX + 5))
-        return;
-    at = put_length(out->data + out->end, '$', text.size);
-    if (text.size > 0)
-        memcpy(at, text.data, text.size);
-    at += text.size;
-    *at++ = '\r';
-    *at++ = '\n';
-    out->end = (size_t)(at - out->data);
+    if (redis_out_reserve(out, text.size + REDIS_BULK_AROUND))
+        out->end = (size_t)(redis_put_bulk(out->data + out->end, text) - out->data);
 }
 
 void redis_out_bulk_later(struct redis_out *out, struct mb_slice text)
 {
-    if (text.size < INSERT_MIN || out->inserts_count == REDIS_INSERTS_MAX) {
+    if (text.size < REDIS_INSERT_MIN || out->inserts_count == REDIS_INSERTS_MAX) {
         redis_out_bulk(out, text);
         return;
     }
-    if (!redis_out_reserve(out, REDIS_NUMBER_MAX + 5))
+    if (!redis_out_reserve(out, REDIS_BULK_AROUND))
         return;
-    out->end = (size_t)(put_length(out->data + out->end, '$', text.size) - out->data);
+    out->end = (size_t)(redis_put_length(out->data + out->end, '$', text.size) - out->data);
     out->inserts[(out->inserts_first + out->inserts_count++) % REDIS_INSERTS_MAX] =
         (struct redis_insert){out->end, text.data, text.size};
     redis_out_raw(out, "\r\n", 2);
@@ -323,7 +306,10 @@ void redis_out_id(struct redis_out *out, uint64_t hi, uint64_t lo)
     size_t size = redis_number_write(text, hi);
 
     text[size++] = '-';
-    size += redis_number_write(text + size, lo);
+    if (lo < 10)
+        text[size++] = (char)('0' + lo);
+    else
+        size += redis_number_write(text + size, lo);
     redis_out_bulk(out, (struct mb_slice){text, size});
 }
 
@@ -362,17 +348,21 @@ void redis_out_written(struct redis_out *out, size_t size)
 static bool parse_u64(const char **at, const char *end, uint64_t *ret_number)
 {
     const char *first = *at;
+    const char *now = first;
+    const char *safe = end - first > 19 ? first + 19 : end; /* no more than that can overflow */
     uint64_t number = 0;
+    uint64_t digit = 0;
 
-    for (; *at < end && **at >= '0' && **at <= '9'; (*at)++) {
-        uint64_t digit = (uint64_t)(**at - '0');
-
+    for (; now < safe && (digit = (uint64_t)*now - '0') <= 9; now++)
+        number = number * 10 + digit;
+    for (; now < end && (digit = (uint64_t)*now - '0') <= 9; now++) {
         if (number > (UINT64_MAX - digit) / 10)
             return false;
         number = number * 10 + digit;
     }
+    *at = now;
     *ret_number = number;
-    return *at > first;
+    return now > first;
 }
 
 bool redis_id_parse(struct mb_slice text, struct mb_position *ret_position)

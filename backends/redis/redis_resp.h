@@ -6,6 +6,7 @@
 #define REDIS_RESP_H
 
 #include <mbridge/host.h>
+#include <string.h>
 
 #define REDIS_LINE_MAX 65536u
 #define REDIS_IN_MAX   ((size_t)1 << 30)
@@ -37,8 +38,42 @@ struct redis_cursor {
     size_t need;
 };
 
-/* The next token. On NONE the cursor stays. */
-enum redis_token_kind redis_token_next(struct redis_cursor *cursor, struct redis_token *ret_token);
+/* Any token, wherever the input ends. */
+enum redis_token_kind redis_token_parse(struct redis_cursor *cursor, struct redis_token *ret_token);
+
+#define REDIS_GLANCE 16u /* bytes that are looked at without a look at the end */
+
+/* The next token. On NONE the cursor stays. What a stream is made of, arrays and strings with a
+ * size of at most eight digits, is told without a call. */
+static inline enum redis_token_kind redis_token_next(struct redis_cursor *cursor,
+                                                     struct redis_token *ret_token)
+{
+    const unsigned char *at = cursor->at;
+    unsigned digit;
+    size_t size;
+
+    if ((size_t)(cursor->end - at) < REDIS_GLANCE || (*at != '$' && *at != '*'))
+        return redis_token_parse(cursor, ret_token);
+    size = (unsigned)at[1] - '0';
+    if (size > 9)
+        return redis_token_parse(cursor, ret_token);
+    for (at += 2; (digit = (unsigned)*at - '0') <= 9 && at < cursor->at + 9; at++)
+        size = size * 10 + digit;
+    if (at[0] != '\r' || at[1] != '\n')
+        return redis_token_parse(cursor, ret_token);
+    at += 2;
+    if (*cursor->at == '*') {
+        *ret_token = (struct redis_token){.kind = REDIS_TOKEN_ARRAY, .number = (int64_t)size};
+        cursor->at = at;
+        return REDIS_TOKEN_ARRAY;
+    }
+    if ((size_t)(cursor->end - at) < size + 2 || at[size] != '\r' || at[size + 1] != '\n')
+        return redis_token_parse(cursor, ret_token);
+    *ret_token = (struct redis_token){REDIS_TOKEN_BULK, (int64_t)size, {at, size}};
+    cursor->at = at + size + 2;
+    return REDIS_TOKEN_BULK;
+}
+
 /* Steps over a whole reply: true; false with *ret_kind NONE or BAD. */
 bool redis_reply_skip(struct redis_cursor *cursor, enum redis_token_kind *ret_kind);
 
@@ -55,13 +90,14 @@ struct redis_in {
  * cursors pointed to. */
 unsigned char *redis_in_room(struct redis_in *in, size_t *ret_size);
 struct redis_cursor redis_in_cursor(const struct redis_in *in);
-/* Takes what the cursor has passed. */
+/* Takes what the cursor has passed, and its need. */
 void redis_in_taken(struct redis_in *in, const struct redis_cursor *cursor);
 void redis_in_release(struct redis_in *in);
 
 /* ---- out ---- */
 
 #define REDIS_INSERTS_MAX 64u
+#define REDIS_INSERT_MIN  32768u /* bytes; less is copied */
 
 /* Bytes of a message that are written from where they are. */
 struct redis_insert {
@@ -93,8 +129,12 @@ static inline size_t redis_out_size(const struct redis_out *out)
 {
     return out->end - out->start;
 }
+bool redis_out_grow(struct redis_out *out, size_t size);
 /* Room for size more bytes; false: failed. */
-bool redis_out_reserve(struct redis_out *out, size_t size);
+static inline bool redis_out_reserve(struct redis_out *out, size_t size)
+{
+    return (!out->failed && out->capacity - out->end >= size) || redis_out_grow(out, size);
+}
 void redis_out_raw(struct redis_out *out, const void *data, size_t size);
 void redis_out_array(struct redis_out *out, size_t count);
 void redis_out_bulk(struct redis_out *out, struct mb_slice text);
@@ -111,6 +151,34 @@ void redis_out_written(struct redis_out *out, size_t size);
 /* Numbers as text, without a terminator; return the size. */
 #define REDIS_NUMBER_MAX 20u
 size_t redis_number_write(char *buffer, uint64_t number);
+
+/* What stands around a bulk string, at most. */
+#define REDIS_BULK_AROUND (REDIS_NUMBER_MAX + 5u)
+
+/* Into memory that is large enough; return its end. */
+static inline unsigned char *redis_put_length(unsigned char *at, char mark, size_t number)
+{
+    *at++ = (unsigned char)mark;
+    if (number < 10)
+        *at++ = (unsigned char)('0' + number);
+    else
+        at += redis_number_write((char *)at, number);
+    *at++ = '\r';
+    *at++ = '\n';
+    return at;
+}
+
+static inline unsigned char *redis_put_bulk(unsigned char *at, struct mb_slice text)
+{
+    at = redis_put_length(at, '$', text.size);
+    if (text.size > 0)
+        memcpy(at, text.data, text.size);
+    at += text.size;
+    *at++ = '\r';
+    *at++ = '\n';
+    return at;
+}
+
 /* "ms-seq" of an entry ID; false: it is none. */
 bool redis_id_parse(struct mb_slice text, struct mb_position *ret_position);
 

@@ -6,6 +6,8 @@
 #define INSERTS_MAX    32u
 #define ENTRY_SIZE_MAX ((uint64_t)1000 << 20) /* Redis drops a client that sends 1 GiB at once */
 
+static const char xadd[] = "$4\r\nXADD\r\n";
+
 /* Room for one more in both rings. */
 static bool has_room(const struct mb_sink *sink)
 {
@@ -13,53 +15,79 @@ static bool has_room(const struct mb_sink *sink)
            (sink->head - sink->tail) + (sink->done_tail - sink->done_head) < sink->capacity;
 }
 
-/* MAXLEN with its mark and its number, and the ID. */
-static size_t arguments_of(const struct mb_sink *sink, size_t fields_count)
+void redis_sink_set_trim(struct mb_sink *sink, bool about, uint64_t length)
 {
-    return (sink->max_length > 0 ? 2u + (sink->about ? 1u : 0u) : 0u) + 1 + 2 * fields_count;
+    unsigned char *at = sink->trim;
+    char number[REDIS_NUMBER_MAX];
+
+    sink->trim_count = 1;
+    if (length > 0) {
+        at = redis_put_bulk(at, MB_SLICE_LITERAL("MAXLEN"));
+        if (about)
+            at = redis_put_bulk(at, MB_SLICE_LITERAL("~"));
+        at = redis_put_bulk(at, (struct mb_slice){number, redis_number_write(number, length)});
+        sink->trim_count += about ? 3 : 2;
+    }
+    at = redis_put_bulk(at, MB_SLICE_LITERAL("*"));
+    sink->trim_size = (size_t)(at - sink->trim);
 }
 
+static bool is_written_later(const struct redis_outstanding *entry, struct mb_slice value)
+{
+    /* What lies in the message stays there until it completes. */
+    return value.size >= REDIS_INSERT_MIN && value.data == entry->message->body.data;
+}
+
+/* size: of all that is put, at most, but for what is written later. */
 static void put_fields(struct mb_sink *sink, struct redis_out *out,
                        const struct redis_outstanding *entry, const struct redis_field *fields,
-                       size_t count)
+                       size_t count, size_t size)
 {
-    size_t arguments = arguments_of(sink, count);
+    size_t arguments = sink->trim_count + 2 * count;
+    unsigned char *at;
 
-    if (sink->once != NULL) {
+    if (sink->once != NULL)
         redis_once_put_head(sink->once, out, entry, arguments);
-    } else {
-        redis_out_array(out, 2 + arguments);
-        redis_out_raw(out, "$4\r\nXADD\r\n", 10);
-        redis_out_bulk(out, entry->stream);
+    size += entry->stream.size + sizeof xadd + 2 * REDIS_BULK_AROUND + sink->trim_size;
+    if (!redis_out_reserve(out, size))
+        return;
+    at = out->data + out->end;
+    if (sink->once == NULL) {
+        at = redis_put_length(at, '*', 2 + arguments);
+        memcpy(at, xadd, sizeof xadd - 1);
+        at = redis_put_bulk(at + sizeof xadd - 1, entry->stream);
     }
-    if (sink->max_length > 0) {
-        redis_out_text(out, "MAXLEN");
-        if (sink->about)
-            redis_out_text(out, "~");
-        redis_out_number(out, sink->max_length);
-    }
-    redis_out_raw(out, "$1\r\n*\r\n", 7);
+    memcpy(at, sink->trim, sink->trim_size);
+    at += sink->trim_size;
     for (size_t i = 0; i < count; i++) {
-        redis_out_bulk(out, fields[i].name);
-        /* What lies in the message stays there until it completes. */
-        if (fields[i].value.data == entry->message->body.data)
-            redis_out_bulk_later(out, fields[i].value);
-        else
-            redis_out_bulk(out, fields[i].value);
+        at = redis_put_bulk(at, fields[i].name);
+        if (!is_written_later(entry, fields[i].value)) {
+            at = redis_put_bulk(at, fields[i].value);
+            continue;
+        }
+        out->end = (size_t)(at - out->data);
+        redis_out_bulk_later(out, fields[i].value);
+        if (!redis_out_reserve(out, size))
+            return;
+        at = out->data + out->end;
     }
+    out->end = (size_t)(at - out->data);
 }
 
-/* NULL: it fits. */
-static const char *too_large(const struct mb_sink *sink, const struct redis_field *fields,
-                             size_t count)
+/* NULL: it fits. *ret_size: of the fields in a command, at most, but for what is written later. */
+static const char *too_large(const struct mb_sink *sink, const struct redis_outstanding *entry,
+                             const struct redis_field *fields, size_t count, size_t *ret_size)
 {
     uint64_t total = 0;
+    uint64_t later = 0;
 
     for (size_t i = 0; i < count; i++) {
         if (fields[i].name.size > sink->value_max || fields[i].value.size > sink->value_max)
             return "a field is larger than the server takes (proto-max-bulk-len)";
-        total += fields[i].name.size + fields[i].value.size + 2 * REDIS_NUMBER_MAX;
+        total += fields[i].name.size + fields[i].value.size + 2 * REDIS_BULK_AROUND;
+        later += is_written_later(entry, fields[i].value) ? fields[i].value.size : 0;
     }
+    *ret_size = (size_t)(total - later);
     return total > ENTRY_SIZE_MAX ? "the entry is larger than a server takes at once (1 GiB)"
                                   : NULL;
 }
@@ -69,10 +97,12 @@ static enum mb_status put_entry(struct mb_sink *sink, const struct redis_outstan
                                 struct redis_target *link, struct mb_error *err)
 {
     struct mb_outgoing item = {.sequence = entry->sequence, .message = entry->message};
+    struct redis_out *out = &link->client->out;
     struct redis_field *fields = NULL;
     struct mb_carried carried;
     const char *large;
     size_t count = 0;
+    size_t size = 0;
     enum mb_status status;
 
     item.names[REDIS_NAME_STREAM] = entry->stream;
@@ -83,14 +113,16 @@ static enum mb_status put_entry(struct mb_sink *sink, const struct redis_outstan
     if (redis_entry_encode(&carried, sink->body_field, &sink->scratch.arena, &fields, &count) !=
         MB_OK)
         return mb_error_set(err, MB_NO_MEMORY, MB_CAUSE_CONNECTION, "memory", "out of memory");
-    large = too_large(sink, fields, count);
+    large = too_large(sink, entry, fields, count, &size);
     if (large != NULL)
         return mb_error_set(err, MB_REJECTED, MB_CAUSE_MESSAGE, "too-large", "%s", large);
-    if (sink->once != NULL && arguments_of(sink, count) > REDIS_ONCE_ARGUMENTS_MAX)
+    if (sink->once != NULL && sink->trim_count + 2 * count > REDIS_ONCE_ARGUMENTS_MAX)
         return mb_error_set(err, MB_REJECTED, MB_CAUSE_MESSAGE, "too-many-fields",
                             "the entry has %zu fields, more than a script of the server can add",
                             count);
-    put_fields(sink, &link->client->out, entry, fields, count);
+    put_fields(sink, out, entry, fields, count, size);
+    sink->full =
+        sink->full || redis_out_size(out) >= WRITE_SIZE || out->inserts_count >= INSERTS_MAX;
     link->unwaited++;
     return MB_OK;
 }
@@ -165,6 +197,7 @@ enum mb_status redis_sink_write_out(struct mb_sink *sink, struct mb_error *err)
 {
     enum mb_status result = MB_OK;
 
+    sink->full = false;
     for (size_t i = 0; i < sink->topology->nodes_count; i++) {
         struct redis_target *link = &sink->links[i];
         enum mb_status status;
@@ -182,22 +215,12 @@ enum mb_status redis_sink_write_out(struct mb_sink *sink, struct mb_error *err)
         status = redis_client_write(link->client, err);
         if (status == MB_DISCONNECTED)
             return status;
-        if (status == MB_AGAIN)
+        if (status == MB_AGAIN) {
+            sink->full = true;
             result = MB_AGAIN;
+        }
     }
     return result;
-}
-
-static bool is_full(const struct mb_sink *sink)
-{
-    for (size_t i = 0; i < sink->topology->nodes_count; i++) {
-        const struct redis_client *client = sink->links[i].client;
-
-        if (client != NULL && (redis_out_size(&client->out) >= WRITE_SIZE ||
-                               client->out.inserts_count >= INSERTS_MAX))
-            return true;
-    }
-    return false;
 }
 
 enum mb_status redis_sink_send(struct mb_sink *sink, const struct mb_outgoing *items, size_t count,
@@ -206,7 +229,7 @@ enum mb_status redis_sink_send(struct mb_sink *sink, const struct mb_outgoing *i
     enum mb_status status;
 
     for (*ret_taken = 0; *ret_taken < count; ++*ret_taken) {
-        if (is_full(sink)) {
+        if (sink->full) {
             status = redis_sink_write_out(sink, err);
             if (status != MB_OK)
                 return status;

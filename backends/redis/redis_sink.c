@@ -161,6 +161,8 @@ static enum mb_status sink_open(const struct mb_open_params *params, struct mb_s
     int64_t deadline_ms = redis_now_ms(host) + (int64_t)params->timeout_ms;
     struct mb_sink *sink = redis_alloc_zero(host, sizeof *sink);
     struct redis_address address;
+    uint64_t max_length = 0;
+    bool about = false;
     enum mb_status status;
 
     *ret_sink = NULL;
@@ -173,7 +175,8 @@ static enum mb_status sink_open(const struct mb_open_params *params, struct mb_s
     sink->templated = params->names_templated != 0;
     sink->value_max = VALUE_MAX;
     if (sink->options->max_length != NULL)
-        redis_max_length_parse(sink->options->max_length, &sink->about, &sink->max_length);
+        redis_max_length_parse(sink->options->max_length, &about, &max_length);
+    redis_sink_set_trim(sink, about, max_length);
     mb_carry_init(&sink->carry, params, REDIS_PLATFORM, redis_project, &sink->body_field,
                   REDIS_SIDECAR_MAX);
     mb_scratch_init(&sink->scratch, SCRATCH_MAX);

@@ -58,8 +58,11 @@ struct mb_sink {
     struct mb_scratch scratch; /* of the fields of one entry */
     struct mb_slice body_field;
     uint64_t value_max;
-    uint64_t max_length;
-    bool about;
+    /* XADD's arguments between stream and fields, as they go over the wire. */
+    unsigned char trim[96];
+    size_t trim_size;
+    size_t trim_count;
+    bool full; /* enough is buffered to be written, or the socket is full */
     bool templated;
     bool redirecting; /* nothing new before what was redirected */
     bool unknown;     /* to a node that we have no connection with */
@@ -143,6 +146,8 @@ static inline void redis_close_entry(struct mb_sink *sink, struct redis_outstand
         redis_once_done(sink->once, entry);
 }
 
+/* length 0: streams are not trimmed. */
+void redis_sink_set_trim(struct mb_sink *sink, bool about, uint64_t length);
 /* Encodes an entry of the ring for the node that serves its slot. MB_REJECTED: it cannot be. */
 enum mb_status redis_sink_transmit(struct mb_sink *sink, struct redis_outstanding *entry,
                                    uint64_t place, struct mb_error *err);

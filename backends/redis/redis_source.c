@@ -261,7 +261,8 @@ static bool holds_leases(const struct mb_source *source, int64_t now_ms)
 static enum mb_status source_poll(struct mb_source *source, struct mb_batch *batch,
                                   struct mb_error *err)
 {
-    if (!holds_leases(source, redis_now_ms(source->host)))
+    source->now_ms = redis_now_ms(source->host);
+    if (!holds_leases(source, source->now_ms))
         return MB_OK;
     for (uint32_t i = 0; i < source->links_count; i++) {
         enum mb_status status = redis_pull_link(source, &source->links[i], batch, err);

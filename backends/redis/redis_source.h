@@ -150,6 +150,7 @@ struct mb_source {
     struct redis_field *fields;
     size_t fields_capacity;
     uint64_t entry_size; /* of late, on average */
+    int64_t now_ms;      /* of this poll */
     int64_t claim_at_ms;
     int64_t refresh_at_ms;
     int64_t counting_at_ms;
@@ -165,6 +166,31 @@ void redis_ask_repair(struct mb_source *source, struct redis_scope *scope);
 /* Hands out what has come. */
 enum mb_status redis_pull_link(struct mb_source *source, struct redis_link *link,
                                struct mb_batch *batch, struct mb_error *err);
+
+enum redis_step { REDIS_STEP_DONE, REDIS_STEP_NEED, REDIS_STEP_FAILED };
+
+static inline struct redis_request *redis_request_of(struct redis_link *link)
+{
+    return &link->requests[link->requests_first];
+}
+
+static inline enum redis_step redis_malformed(struct redis_link *link, struct mb_error *err)
+{
+    redis_client_fail(link->reader, err, "protocol", "the server sent what was not asked for");
+    return REDIS_STEP_FAILED;
+}
+
+static inline bool redis_has_room(const struct mb_source *source, const struct mb_batch *batch)
+{
+    return batch->count < batch->count_max &&
+           (batch->count == 0 || batch->bytes < batch->bytes_max) &&
+           source->flights_head - source->flights_tail <= source->flights_mask;
+}
+
+/* Takes the entry at the cursor (redis_entries.c), if all of it is there. */
+enum redis_step redis_take_entry(struct mb_source *source, struct redis_link *link,
+                                 struct redis_cursor *cursor, struct mb_batch *batch,
+                                 struct mb_error *err);
 
 /* The commands (redis_commands.c). */
 
