@@ -20,12 +20,14 @@ import latency  # noqa: E402
 import page  # noqa: E402
 import pairs  # noqa: E402
 import report as reports  # noqa: E402
+import rivals  # noqa: E402
 import subjects  # noqa: E402
 from halves import Failed  # noqa: E402
+from peers.install import install  # noqa: E402
 from places import Places  # noqa: E402
 
 CELLS = ("pairs", "sizes", "headers", "lanes")
-PARTS = ("core", *CELLS, "latency", "rss", "distance")
+PARTS = ("core", *CELLS, "latency", "rss", "distance", "peers")
 USUAL_PARTS = ("core", "pairs")
 
 
@@ -34,6 +36,9 @@ def parse(arguments):
     add = parser.add_argument
     add("--part", action="append", choices=PARTS,
         help="only this; repeatable; without any: core and pairs")
+    add("--peers", action="store_true", help="the part peers too: the alternatives that are "
+        "installed, on the same work")
+    add("--install-peers", action="store_true", help="install them, and nothing else")
     add("--full", action="store_true", help="all parts, which takes hours")
     add("--pair", action="append", metavar="SOURCE-SINK",
         help="only these pairs, as kafka-redis or *-redis; repeatable")
@@ -94,6 +99,9 @@ def measure_places(options, parts, report, places):
     if "rss" in parts:
         print("-- memory", file=sys.stderr)
         keep(report, "rss", *pairs.measure_rss(places, options))
+    if "peers" in parts:
+        print("-- peers", file=sys.stderr)
+        keep(report, "peers", *rivals.measure(places, cells, options))
     if "distance" in parts:
         print("-- distance", file=sys.stderr)
         keep(report, "distance", *distance.measure(places, cells, options, report))
@@ -102,7 +110,8 @@ def measure_places(options, parts, report, places):
 def measure(options):
     report = {"machine": machine(hold_processors(options.processors)), "rounds": options.rounds,
               "load_before": os.getloadavg()[0], "failures": []}
-    parts = PARTS if options.full else options.part or USUAL_PARTS
+    parts = PARTS if options.full else (*(options.part or USUAL_PARTS),
+                                        *(["peers"] if options.peers else []))
     if "core" in parts and (options.part or options.full or not options.pair):
         report["core"] = measure_core()
     if set(parts) == {"core"}:
@@ -118,8 +127,17 @@ def measure(options):
     return report
 
 
+def missing_peers():
+    failed = install()
+    for why in failed:
+        print(f"bench: not installed: {why}", file=sys.stderr)
+    return 1 if failed else 0
+
+
 def main(arguments):
     options = parse(arguments)
+    if options.install_peers:
+        return missing_peers()
     try:
         report = (json.loads(Path(options.from_json).read_text()) if options.from_json
                   else measure(options))

@@ -1,0 +1,205 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The bridge and the alternatives on the same work, each watched from outside in the same way: by
+how full the destination is."""
+
+import contextlib
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections import namedtuple
+from pathlib import Path
+
+import halves
+import subjects
+from halves import Failed
+from peers.setups import PEERS
+from support.bridge import program
+from support.clients import rabbit_channel
+
+START_MAX_S = 60
+STALL_S = 40
+SETTLE_S = 0.3
+POLL_S = 0.01
+
+Outcome = namedtuple("Outcome", "rate cpu_us rss_mib extra")
+
+
+# ---- how full a destination is ----
+
+@contextlib.contextmanager
+def kafka_depth(end, place):
+    from kafka import KafkaConsumer, TopicPartition
+
+    consumer = KafkaConsumer(bootstrap_servers=end.broker.bootstrap)
+    try:
+        parts = [TopicPartition(place["topic"], number)
+                 for number in sorted(consumer.partitions_for_topic(place["topic"]))]
+        yield lambda: sum(consumer.end_offsets(parts).values())
+    finally:
+        consumer.close()
+
+
+@contextlib.contextmanager
+def rabbit_depth(end, place):
+    with rabbit_channel(end.broker.uri) as channel:
+        yield lambda: channel.queue_declare(place["queue"], passive=True).method.message_count
+
+
+@contextlib.contextmanager
+def redis_depth(end, place):
+    yield lambda: end.broker.call("XLEN", place["stream"])
+
+
+DEPTHS = {"kafka": kafka_depth, "rabbitmq": rabbit_depth, "redis": redis_depth}
+
+
+# ---- one run ----
+
+class Process:
+    """Something that is measured, with its output in a file."""
+
+    def __init__(self, words, workdir):
+        self._log = Path(workdir) / "peer.log"
+        with open(self._log, "wb") as log:
+            self._child = subprocess.Popen([str(word) for word in words], cwd=workdir, stdout=log,
+                                           stderr=log, stdin=subprocess.DEVNULL, env=os.environ)
+
+    def cpu_s(self):
+        if self._child.poll() is not None:
+            raise Failed(f"it ended with {self._child.returncode}: {self.tail()}")
+        return subjects.processor_s(self._child.pid)
+
+    def rss_mib(self):
+        for line in Path(f"/proc/{self._child.pid}/status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) / 1024
+        return 0.0
+
+    def tail(self):
+        return self._log.read_text(errors="replace")[-600:].strip()
+
+    def end(self):
+        self._child.terminate()
+        try:
+            self._child.wait(10)
+        except subprocess.TimeoutExpired:
+            self._child.kill()
+            self._child.wait()
+
+
+def by_depth(process, end, place, count):
+    """(time, processor time, depth) when messages began to come, and when all were there; and how
+    many there were too many."""
+    with DEPTHS[end.name](end, place) as depth:
+        first, moved, known = None, time.monotonic(), 0
+        while True:
+            number, now, cpu = depth(), time.monotonic(), process.cpu_s()
+            if number > known:
+                known, moved = number, now
+            if first is None and number > 0:
+                first = (now, cpu, number)
+            if number >= count:
+                break
+            if now - moved > (STALL_S if first else START_MAX_S):
+                raise Failed(f"{known} of {count} came: {process.tail()}")
+            time.sleep(POLL_S)
+        time.sleep(SETTLE_S)
+        return first, (now, cpu, number), depth() - count
+
+
+def by_reader(process, end, place, load):
+    """Where a queue does not tell how full it is: it is read meanwhile, by a raw half."""
+    reader = halves.Half(end.read(place), load)
+    try:
+        reader.ready()
+        first = (time.monotonic(), process.cpu_s(), 0)
+        reader.result()
+        return first, (time.monotonic(), process.cpu_s(), load.count), 0
+    finally:
+        reader.end()
+
+
+def run_one(places, cell, command):
+    """command: as of a Peer."""
+    source, sink = places.by_name[cell.source], places.by_name[cell.sink]
+    streams = places.filled(cell.source, cell.load), places.new(cell.sink, "peer")
+    process = Process(command(source, sink, streams, places.serial(), places.workdir),
+                      places.workdir)
+    try:
+        if cell.sink in DEPTHS:
+            first, last, extra = by_depth(process, sink, streams[1], cell.load.count)
+        else:
+            first, last, extra = by_reader(process, sink, streams[1], cell.load)
+        rss = process.rss_mib()
+    finally:
+        process.end()
+    places.read(cell.source, streams[0], cell.load)
+    sink.drop(streams[1], cell.load if cell.sink in DEPTHS else None)
+    number = last[2] - first[2]
+    if number <= 0:
+        raise Failed("too few messages: all of them came between two looks")
+    return Outcome(number / (last[0] - first[0]), (last[1] - first[1]) * 1e6 / number, rss, extra)
+
+
+# ---- all of them ----
+
+def bridge_command(places, cell):
+    def command(source, sink, streams, serial, workdir):
+        path = Path(workdir) / "rival.conf"
+        path.write_text(subjects.route_text(places, cell.source, cell.sink, streams))
+        return [program(), "run", path]
+    return command
+
+
+def subjects_of(places, cell):
+    """(name, command, note, safe) of what can do this pair here; the bridge comes first."""
+    yield "mbridge", bridge_command(places, cell), "", True
+    for peer in PEERS:
+        sources, sinks = peer.handles
+        if cell.source in sources and cell.sink in sinks and peer.installed().exists():
+            yield peer.name, peer.command, peer.note(cell.source, cell.sink), peer.safe
+
+
+def summary(cell, name, note, safe, rounds, own):
+    """own: the bridge's outcomes by round."""
+    row = {"source": cell.source, "sink": cell.sink, "variant": "", "what": name, "safe": safe,
+           **cell.load._asdict(), "note": note}
+    for field in ("rate", "cpu_us", "rss_mib"):
+        row[field] = statistics.median(getattr(outcome, field) for outcome in rounds.values())
+    extra = max(outcome.extra for outcome in rounds.values())
+    if extra:
+        row["note"] = ", ".join(filter(None, (note, f"{extra} twice")))
+    both = [(own[number], outcome) for number, outcome in rounds.items() if number in own]
+    if name != "mbridge" and both:
+        row["times_rate"] = statistics.median(mine.rate / theirs.rate for mine, theirs in both)
+        row["times_cpu"] = statistics.median(theirs.cpu_us / mine.cpu_us for mine, theirs in both)
+        row["of_rss"] = statistics.median(mine.rss_mib / theirs.rss_mib for mine, theirs in both)
+    return row
+
+
+def measure(places, cells, options):
+    rows, failures = [], []
+    for peer in PEERS:
+        if not peer.installed().exists():
+            print(f"  {peer.name} is not installed, and left out: {peer.hint}", file=sys.stderr)
+    for cell in cells:
+        outcomes = {}
+        for number in range(options.rounds):
+            for name, command, note, safe in subjects_of(places, cell):
+                what = f"{cell.source} → {cell.sink}, {name}"
+                try:
+                    outcome = run_one(places, cell, command)
+                except (Failed, AssertionError) as error:
+                    failures.append({"what": what, "why": str(error)})
+                    print(f"  {what:44} failed: {error}", file=sys.stderr, flush=True)
+                    continue
+                outcomes.setdefault((name, note, safe), {})[number] = outcome
+        own = outcomes.get(("mbridge", "", True), {})
+        for (name, note, safe), rounds in outcomes.items():
+            rows.append(summary(cell, name, note, safe, rounds, own))
+            if "times_rate" in rows[-1]:
+                print(f"  {cell.source} → {cell.sink}: {rows[-1]['times_rate']:.1f} × {name}, "
+                      f"{rows[-1]['times_cpu']:.1f} × a CPU second", file=sys.stderr, flush=True)
+    return rows, failures
