@@ -17,6 +17,7 @@ sys.path.insert(0, str(HERE.parent))
 from battery import table  # noqa: E402
 from battery.fleet import Fleet  # noqa: E402
 from battery.play import play, reason_of, rows_of, short_rows  # noqa: E402
+from battery.sanitized import SLOWER, Sanitizer, ring_rows  # noqa: E402
 from battery.trial import ABSENT, BROKEN  # noqa: E402
 
 ROOT = HERE.parent.parent
@@ -31,6 +32,10 @@ def arguments(words):
     parser.add_argument("--rounds", type=int, help="so many, in place of each case's own number")
     parser.add_argument("--seed", type=int, help="repeats the random numbers of an earlier run")
     parser.add_argument("--long", action="store_true", help="the full figures: takes hours")
+    parser.add_argument("--ring", action="store_true",
+                        help="each case over four pairs, in which each platform is source and sink")
+    parser.add_argument("--sanitize", choices=sorted(SLOWER),
+                        help="the bridge is built with that sanitizer, and a report breaks the row")
     parser.add_argument("--fresh", action="store_true",
                         help="begin a new table; else what the JSON file holds is added to")
     parser.add_argument("--replace", action="store_true",
@@ -38,7 +43,8 @@ def arguments(words):
     parser.add_argument("--merge", action="append", default=[], metavar="FILE",
                         help="play nothing; add the rows of these JSON files to the table")
     parser.add_argument("--list", action="store_true", help="play nothing; show what there is")
-    parser.add_argument("--json", default=ROOT / "build/battery.json", type=Path, metavar="FILE")
+    parser.add_argument("--json", type=Path, metavar="FILE",
+                        help="default: build/battery.json, or battery-address.json, …")
     parser.add_argument("--markdown", type=Path, metavar="FILE",
                         help="default: beside the JSON file")
     parser.add_argument("--junit", type=Path, metavar="FILE", help=argparse.SUPPRESS)
@@ -46,6 +52,8 @@ def arguments(words):
                         help="keep logs, ledgers and arrivals of every row there")
     chosen = parser.parse_args(words)
     chosen.interrupted = False
+    name = f"battery-{chosen.sanitize}" if chosen.sanitize else "battery"
+    chosen.json = chosen.json or ROOT / f"build/{name}.json"
     chosen.markdown = chosen.markdown or chosen.json.with_suffix(".md")
     return chosen
 
@@ -62,6 +70,8 @@ def rounds_of(case, options):
 
 
 def chosen_rows(options, seed):
+    if options.ring:
+        return list(ring_rows(random.Random(f"ring/{seed}"), options.case))
     if options.long or options.case or options.pair:
         return list(rows_of(options.case, options.pair))
     return short_rows(seed)
@@ -81,8 +91,9 @@ def told(row):
 class Session:
     """Fresh brokers for each case: what a case leaves behind slows the next one's brokers."""
 
-    def __init__(self, workdir, keep):
+    def __init__(self, workdir, keep, sanitize=None):
         self._workdir, self._keep = workdir, keep
+        self._sanitizer = Sanitizer(sanitize, Path(workdir) / "reports") if sanitize else None
         self._case = self._fleet = self._brokers = None
         self._number = 0
 
@@ -94,6 +105,8 @@ class Session:
         folder = Path(self._keep or self._workdir) / (
             f"{self._number}-{case.name.replace(' ', '-')}-{'-'.join(pair)}")
         row = play(case, pair, rounds, seed, self._fleet, folder)
+        if self._sanitizer:
+            row = self._sanitizer.judge(row, folder)
         if not self._keep and row["result"] != BROKEN:
             shutil.rmtree(folder, ignore_errors=True)
         return row
@@ -128,7 +141,7 @@ def junit(path, rows):
 def play_all(options, seed, parts):
     """The rows that were played now; written after each, so that an interruption costs one."""
     workdir = tempfile.mkdtemp(prefix="mbridge-battery-")
-    session = Session(workdir, options.keep)
+    session = Session(workdir, options.keep, options.sanitize)
     played = []
     try:
         for case, pair in chosen_rows(options, seed):

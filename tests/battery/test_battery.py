@@ -1,11 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """The battery's rows of the day (the seed chooses them), and its table. All of it: ./dev battery."""
 
+import os
+import random
+
 import pytest
 
 from battery import table
 from battery.fleet import Fleet
 from battery.play import CASES, play, rows_of, short_rows
+from battery.sanitized import SLOWER, Sanitizer, ring_rows
 from battery.trial import ABSENT, BROKEN, KEPT
 
 
@@ -76,3 +80,31 @@ def test_a_table_is_kept_in_pieces(tmp_path):
     table.save(path, [part(KEPT, rounds=1)])
     table.save(path, table.load(path) + [part(KEPT, rounds=2)])
     assert table.merge(table.load(path))[0]["rounds"] == 3
+
+
+def test_the_ring_has_each_platform_at_each_end_of_a_case_that_suits_all():
+    for seed in range(20):
+        pairs = [pair for _, pair in ring_rows(random.Random(seed), ["F1"])]
+        assert len(pairs) == 4
+        assert {source for source, _ in pairs} == {sink for _, sink in pairs}
+    names = {case.name for case, _ in ring_rows(random.Random(1))}
+    assert names == {case.name for case in CASES}
+
+
+@pytest.mark.parametrize("kind", SLOWER)
+def test_what_a_sanitizer_reports_breaks_the_row(kind, tmp_path, monkeypatch):
+    for name in ("ASAN_OPTIONS", "UBSAN_OPTIONS", "TSAN_OPTIONS"):
+        monkeypatch.setenv(name, "")
+    monkeypatch.setenv("MBRIDGE_SLOW", "1")
+    sanitizer = Sanitizer(kind, tmp_path / "reports")
+    assert sanitizer.judge(part(KEPT), tmp_path)["result"] == KEPT
+    options = os.environ["TSAN_OPTIONS" if kind == "thread" else "ASAN_OPTIONS"]
+    prefix = options.split(":")[0].partition("=")[2]
+    with open(f"{prefix}.4711", "w", encoding="utf-8") as report:
+        report.write("WARNING: a finding")
+    row = sanitizer.judge(part(KEPT), tmp_path)
+    assert row["result"] == BROKEN and "a finding" in row["detail"]
+    assert sanitizer.judge(part(KEPT), tmp_path)["result"] == KEPT  # each belongs to one row
+    (tmp_path / "bridge.0.log").write_text("a.c:6:52: runtime error: signed integer overflow\n")
+    row = sanitizer.judge(part(KEPT), tmp_path)
+    assert row["result"] == BROKEN and "overflow" in row["detail"]

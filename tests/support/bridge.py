@@ -9,7 +9,7 @@ import threading
 import time
 from pathlib import Path
 
-from support.wait import Deadline, until
+from support.wait import Deadline, patience, until
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
@@ -80,7 +80,7 @@ class Run:
 
     def wait(self, seconds):
         try:
-            self._process.wait(seconds)
+            self._process.wait(patience(seconds))
         except subprocess.TimeoutExpired:
             raise Deadline(f"still running after {seconds} s\n{self.tail()}") from None
         self._join()

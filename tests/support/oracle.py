@@ -5,7 +5,7 @@ import time
 
 from support.collect import Collector
 from support.judge import judge
-from support.wait import Deadline
+from support.wait import Deadline, patience
 
 STALL_S = 20
 
@@ -111,6 +111,7 @@ class Stream:
 
         A stream that stalls is judged as it is: what is missing counts as lost.
         """
+        seconds, stall = patience(seconds), patience(stall)
         self.feeder.wait(seconds)
         self.collect()
         ledger = self.feeder.ledger()
