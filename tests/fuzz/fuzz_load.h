@@ -15,8 +15,10 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#define FUZZ_CONFIGS_MAX 9u
+#define FUZZ_CONFIGS_MAX     9u
+#define FUZZ_CONFIG_SIZE_MAX 65536u
 
+/* Read once, whatever is made of it. */
 static inline size_t fuzz_config_read(size_t index, uint8_t *data, size_t size)
 {
     static const char *const names[] = {
@@ -30,21 +32,30 @@ static inline size_t fuzz_config_read(size_t index, uint8_t *data, size_t size)
         "conf/shared-aggregate/site-b.conf",
         "conf/two-way/site-a.conf",
     };
-    char path[4096];
-    FILE *file;
-    size_t got;
+    static struct {
+        uint8_t data[FUZZ_CONFIG_SIZE_MAX];
+        size_t size;
+    } texts[sizeof names / sizeof names[0]];
 
     if (index >= sizeof names / sizeof names[0])
         return MB_FUZZ_NO_SEED;
-    snprintf(path, sizeof path, "%s/%s", MBRIDGE_FUZZ_TREE, names[index]);
-    file = fopen(path, "rb");
-    if (file == NULL) {
-        perror(path);
-        exit(1);
+    if (texts[index].size == 0) {
+        char path[4096];
+        FILE *file;
+
+        snprintf(path, sizeof path, "%s/%s", MBRIDGE_FUZZ_TREE, names[index]);
+        file = fopen(path, "rb");
+        if (file == NULL) {
+            perror(path);
+            exit(1);
+        }
+        texts[index].size = fread(texts[index].data, 1, FUZZ_CONFIG_SIZE_MAX, file);
+        MB_FUZZ_CHECK(texts[index].size > 0 && texts[index].size < FUZZ_CONFIG_SIZE_MAX);
+        fclose(file);
     }
-    got = fread(data, 1, size, file);
-    fclose(file);
-    return got;
+    MB_FUZZ_CHECK(texts[index].size <= size);
+    memcpy(data, texts[index].data, texts[index].size);
+    return texts[index].size;
 }
 
 /* The backends beside the program, loaded once. */
@@ -88,8 +99,8 @@ static inline bool fuzz_config_load(const uint8_t *data, size_t size)
         MB_FUZZ_CHECK(fd >= 0);
         snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
     }
-    MB_FUZZ_CHECK(ftruncate(fd, 0) == 0);
     MB_FUZZ_CHECK(pwrite(fd, data, size, 0) == (ssize_t)size);
+    MB_FUZZ_CHECK(ftruncate(fd, (off_t)size) == 0); /* last: pages that stay are not made again */
     status = mb_config_load(path, fuzz_registry(), &config, &diagnostics);
     MB_FUZZ_CHECK((status == MB_OK) == (config != NULL));
     fuzz_check_diagnostics(status, &diagnostics, size > 0);
