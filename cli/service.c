@@ -9,15 +9,28 @@
 #include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <unistd.h>
 
 #define COUNTERS_SIZE_MAX (64u << 20)
 
+/* The soft limit is low for the sake of programs that use select. */
+static void raise_descriptors(void)
+{
+    struct rlimit limit;
+
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur == limit.rlim_max)
+        return;
+    limit.rlim_cur = limit.rlim_max;
+    (void)setrlimit(RLIMIT_NOFILE, &limit); /* else fewer routes find room, which they will say */
+}
+
 enum mb_status cli_service_init(struct cli_service *service)
 {
     sigset_t signals;
 
+    raise_descriptors();
     service->logger.fd = STDERR_FILENO;
     atomic_init(&service->logger.level, MB_LOG_INFO);
     atomic_init(&service->logger.format, MB_LOG_LOGFMT);

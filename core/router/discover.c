@@ -95,13 +95,13 @@ static void ask_done(struct mb_job *job)
 
 static void ask(struct mb_discover *discover, int64_t now_ms)
 {
-    const struct mb_lane *lane = discover->lane;
+    struct mb_lane *lane = discover->lane;
 
     discover->ask_at_ms = now_ms + lane->source.stream->discover_ms;
     discover->asking = true;
     discover->asked_opens = lane->source.opens;
-    discover->job =
-        (struct mb_job){.run = ask_run, .done = ask_done, .mailbox = lane->env->mailbox};
+    discover->job = (struct mb_job){
+        .run = ask_run, .done = ask_done, .mailbox = lane->env->mailbox, .wake = &lane->wake};
     mb_connector_submit(lane->env->connector, &discover->job);
 }
 

@@ -170,8 +170,10 @@ static void ask(struct mb_drain *drain, enum question question)
 {
     drain->asking = question;
     drain->answered = false;
-    drain->job =
-        (struct mb_job){.run = ask_run, .done = ask_done, .mailbox = drain->lane->env->mailbox};
+    drain->job = (struct mb_job){.run = ask_run,
+                                 .done = ask_done,
+                                 .mailbox = drain->lane->env->mailbox,
+                                 .wake = &drain->lane->wake};
     mb_connector_submit(drain->lane->env->connector, &drain->job);
 }
 

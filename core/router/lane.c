@@ -215,6 +215,7 @@ enum mb_status mb_lane_create(const struct mb_lane_env *env, const struct mb_con
     mb_port_init(&lane->source, MB_ROLE_SOURCE, env, route, &route->from[from], "source", number);
     lane->source.event = mb_lane_source_event;
     lane->source.event_context = lane;
+    lane->source.wake = &lane->wake;
     lane->source.counters = counters;
     lane->source_ops = route->from[from].endpoint->backend->source;
     mb_rate_init(&lane->own_rate, route->rate_messages, route->rate_bytes);
@@ -461,6 +462,15 @@ void mb_lane_stop(struct mb_lane *lane, int64_t deadline_ms)
     lane->source.wanted = lane->source.state == MB_PORT_OPEN;
     if (lane->source.state == MB_PORT_OPEN && lane->source_ops->pause != NULL)
         lane->source_ops->pause(lane->source.source, true);
+}
+
+uint64_t mb_lane_opens(const struct mb_lane *lane)
+{
+    uint64_t opens = lane->source.opens;
+
+    for (uint32_t i = 0; i < lane->outlets_count; i++)
+        opens += lane->outlets[i].port.opens;
+    return opens;
 }
 
 static bool wait_add(const struct mb_wait *wait, int16_t mask,

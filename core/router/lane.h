@@ -100,6 +100,8 @@ struct mb_lane_event {
 };
 
 struct mb_lane {
+    struct mb_wake wake; /* first; filled, with owner, by who steps it only when it is ready */
+    void *owner;
     const struct mb_lane_env *env;
     const struct mb_config_route *route;
     uint32_t number;
@@ -183,6 +185,9 @@ bool mb_lane_step(struct mb_lane *lane, int64_t now_ms);
 
 /* Takes nothing more; CLOSED follows at the latest shortly after the deadline. */
 void mb_lane_stop(struct mb_lane *lane, int64_t deadline_ms);
+
+/* Differs from the last time if a descriptor may have been closed meanwhile. */
+uint64_t mb_lane_opens(const struct mb_lane *lane);
 
 /* Adds descriptors through add and lowers *deadline_ms. true: do not sleep. */
 bool mb_lane_wait(struct mb_lane *lane, void (*add)(void *context, int fd, int16_t events),

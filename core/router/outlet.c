@@ -99,6 +99,7 @@ enum mb_status mb_outlet_init(struct mb_outlet *outlet, struct mb_lane *lane,
                  is_dead_letter ? "dead letter" : "sink", lane->number);
     outlet->port.event = ignore_event;
     outlet->port.event_context = outlet;
+    outlet->port.wake = &lane->wake;
     outlet->port.counters = lane->counters;
     outlet->port.params.provenance = provenance_of(
         lane->route, lane->source.stream->endpoint->backend, stream->endpoint->backend);

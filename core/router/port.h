@@ -63,6 +63,7 @@ struct mb_port {
     uint64_t wire_out;
 
     struct mb_job job;
+    struct mb_wake *wake;  /* of the lane; NULL: none is told of what a job brings */
     void *job_context;     /* of mb_port_run */
     struct mb_error error; /* of the last attempt or life */
     struct mb_backoff backoff;

@@ -91,8 +91,11 @@ bool mb_mailbox_drain(struct mb_mailbox *mailbox)
         return false;
     while (job != NULL) {
         struct mb_job *next = job->next;
+        struct mb_wake *wake = job->wake;
 
         job->done(job);
+        if (wake != NULL && wake->call != NULL)
+            wake->call(wake);
         job = next;
     }
     return true;

@@ -12,12 +12,18 @@
 struct mb_mailbox;
 struct mb_connector;
 
+/* Part of what wants to be stepped when there is news for it; call NULL: it is stepped anyway. */
+struct mb_wake {
+    void (*call)(struct mb_wake *wake);
+};
+
 /* Embedded in what it is about. From submit until done has been called it belongs to the connector
  * and must stay where it is. */
 struct mb_job {
     void (*run)(struct mb_job *job);  /* on a connector thread; may be NULL in a posted job */
     void (*done)(struct mb_job *job); /* on the thread that empties the mailbox */
     struct mb_mailbox *mailbox;
+    struct mb_wake *wake; /* called after done, on its thread; NULL: nobody is */
     struct mb_job *next;
 };
 

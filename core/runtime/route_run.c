@@ -192,7 +192,7 @@ bool mb_route_run_collect(struct mb_route_run *run, int64_t stop_timeout_ms)
     for (size_t i = 0; i < run->lanes_count; i++) {
         struct mb_route_lane *made = run->lanes[i];
 
-        if (!made->collected && !atomic_load(&made->worker_lane.closed)) {
+        if (!made->collected && !mb_worker_lane_is_over(&made->worker_lane)) {
             all = false;
             continue;
         }
@@ -325,11 +325,11 @@ void mb_route_run_json(const struct mb_route_run *run, struct mb_text *text)
     number_add(text, "delivered", &sum.delivered);
     number_add(text, "dead_lettered", &sum.dead_lettered);
     number_add(text, "filtered", &sum.filtered);
-    mb_text_addf(text, ",\"filtered_by\":{\"step\":%" PRIu64 ",\"loop\":%" PRIu64
-                 ",\"stored\":%" PRIu64 "}",
-                 mb_counter_get(&sum.filtered_by[MB_DROP_STEP]),
-                 mb_counter_get(&sum.filtered_by[MB_DROP_LOOP]),
-                 mb_counter_get(&sum.filtered_by[MB_DROP_STORED]));
+    mb_text_addf(
+        text, ",\"filtered_by\":{\"step\":%" PRIu64 ",\"loop\":%" PRIu64 ",\"stored\":%" PRIu64 "}",
+        mb_counter_get(&sum.filtered_by[MB_DROP_STEP]),
+        mb_counter_get(&sum.filtered_by[MB_DROP_LOOP]),
+        mb_counter_get(&sum.filtered_by[MB_DROP_STORED]));
     number_add(text, "released", &sum.released);
     number_add(text, "expired", &sum.expired);
     number_add(text, "lost", &sum.lost);
