@@ -135,7 +135,11 @@ struct kafka_client {
     const struct kafka_endpoint_options *endpoint;
     rd_kafka_t *rk;
     rd_kafka_queue_t *events; /* everything but records: errors, reports, answers */
-    int wake_fd;              /* readable when a queue of the client has something */
+    int wake_fd;              /* readable when a lane that waits has something to do */
+    atomic_bool due;          /* a queue was empty and is not, since the lane last looked */
+    atomic_bool waiting;      /* the lane waits for wake_fd, or is about to */
+    atomic_bool written;      /* wake_fd is to be read */
+    bool events_due;          /* the lane's own: `events` may hold something */
     bool all_down;            /* every broker is away: the library keeps trying */
     bool was_down;            /* as last told to the core */
     atomic_bool listening;    /* for any answer: it ends the outage */
@@ -159,10 +163,19 @@ void kafka_client_events(rd_kafka_conf_t *conf, const struct kafka_endpoint_opti
 enum mb_status kafka_client_init(struct kafka_client *client, const struct mb_open_params *params,
                                  rd_kafka_type_t type, rd_kafka_conf_t *conf, struct mb_error *err);
 
-/* The queue wakes the client's descriptor as well. */
+/*
+ * Wake-ups. What is put into an empty queue of the client sets a flag; only a lane that waits is
+ * woken by the descriptor. A busy one costs no system call, neither there nor here, and looks into
+ * no queue that is empty: the library would wait for it, if for no time at all.
+ */
 void kafka_client_wake_by(struct kafka_client *client, rd_kafka_queue_t *queue);
-/* true: there had been a wake-up since the last call. */
-bool kafka_client_drain_wake(struct kafka_client *client);
+/* Any thread. */
+void kafka_client_wake(struct kafka_client *client);
+/* true: there was a wake-up since the last call; events_due is set with it. What is in a queue then
+ * has to be taken until it is empty: nothing tells of it again. */
+bool kafka_client_woken(struct kafka_client *client);
+/* Adds the descriptor, for a lane that is going to wait. */
+void kafka_client_wait(struct kafka_client *client, struct mb_wait *wait);
 
 /* Looks at an event that is the client's own matter (errors, tokens, probes); false: it is not. */
 bool kafka_client_event(struct kafka_client *client, rd_kafka_event_t *event);
@@ -285,6 +298,7 @@ struct kafka_topics {
     struct kafka_topic *items; /* hash, open addressing */
     size_t count;
     size_t size;
+    const struct kafka_topic *last; /* the one asked for last; NULL: none */
 };
 
 /* NULL: the name is none for a topic, memory is out, or there are too many. */

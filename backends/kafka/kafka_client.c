@@ -103,13 +103,31 @@ static int certificate_cb(rd_kafka_t *rk, const char *broker, int32_t broker_id,
     return 0;
 }
 
-/* Any thread. If it cannot be written the counter is full, and the descriptor readable already. */
-static void wake(const struct kafka_client *client)
+/* If it cannot be written the counter is full, and the descriptor readable already. `written`
+ * follows the write: whoever sees it and reads leaves nothing behind that is never read. */
+static void wake_waiting(struct kafka_client *client)
 {
     static const uint64_t one = 1;
-    ssize_t written = write(client->wake_fd, &one, sizeof one);
+    ssize_t size;
 
-    (void)written;
+    if (!atomic_exchange(&client->waiting, false))
+        return;
+    size = write(client->wake_fd, &one, sizeof one);
+    (void)size;
+    atomic_store(&client->written, true);
+}
+
+void kafka_client_wake(struct kafka_client *client)
+{
+    atomic_store(&client->due, true);
+    wake_waiting(client);
+}
+
+/* Any thread, with the queue's lock. */
+static void queue_woke(rd_kafka_t *rk, void *opaque)
+{
+    (void)rk;
+    kafka_client_wake(opaque);
 }
 
 /* What is answered before a log-in has succeeded. */
@@ -157,7 +175,7 @@ static rd_kafka_resp_err_t response_received(rd_kafka_t *rk, int fd, const char 
         code == RD_KAFKA_RESP_ERR_NO_ERROR && size > 0 && !is_greeting(key) &&
         atomic_exchange(&client->listening, false)) {
         atomic_store(&client->answered, true);
-        wake(client);
+        kafka_client_wake(client);
     }
     return RD_KAFKA_RESP_ERR_NO_ERROR;
 }
@@ -213,22 +231,42 @@ enum mb_status kafka_client_init(struct kafka_client *client, const struct mb_op
         return mb_error_set(err, MB_INVALID, MB_CAUSE_NONE, "settings", "librdkafka: %s", text);
     }
     client->events = rd_kafka_queue_get_main(client->rk);
+    client->events_due = true;
     kafka_client_wake_by(client, client->events);
     return MB_OK;
 }
 
 void kafka_client_wake_by(struct kafka_client *client, rd_kafka_queue_t *queue)
 {
-    static const uint64_t one = 1;
-
-    rd_kafka_queue_io_event_enable(queue, client->wake_fd, &one, sizeof one);
+    rd_kafka_queue_cb_event_enable(queue, queue_woke, client);
 }
 
-bool kafka_client_drain_wake(struct kafka_client *client)
+bool kafka_client_woken(struct kafka_client *client)
 {
     uint64_t count;
 
-    return read(client->wake_fd, &count, sizeof count) == (ssize_t)sizeof count;
+    if (atomic_load_explicit(&client->written, memory_order_relaxed) &&
+        atomic_exchange(&client->written, false)) {
+        ssize_t size = read(client->wake_fd, &count, sizeof count);
+
+        (void)size;
+    }
+    if (!atomic_load_explicit(&client->due, memory_order_relaxed) ||
+        !atomic_exchange(&client->due, false))
+        return false;
+    client->events_due = true;
+    return true;
+}
+
+void kafka_client_wait(struct kafka_client *client, struct mb_wait *wait)
+{
+    wait->fds[wait->count].fd = client->wake_fd;
+    wait->fds[wait->count].events = POLLIN;
+    wait->count++;
+    atomic_store(&client->waiting, true);
+    /* What came just before was not told by the descriptor. */
+    if (atomic_load(&client->due))
+        wake_waiting(client);
 }
 
 void kafka_client_fail(struct kafka_client *client, const char *reason, const char *format, ...)
@@ -448,7 +486,7 @@ int64_t kafka_client_deadline_ms(const struct kafka_client *client)
 void kafka_client_release(struct kafka_client *client)
 {
     if (client->events != NULL) {
-        rd_kafka_queue_io_event_enable(client->events, -1, NULL, 0);
+        rd_kafka_queue_cb_event_enable(client->events, NULL, NULL);
         rd_kafka_queue_destroy(client->events);
     }
     if (client->rk != NULL) {

@@ -278,6 +278,10 @@ void kafka_source_events(struct mb_source *source, int timeout_ms)
 {
     rd_kafka_event_t *event;
 
+    if (kafka_client_woken(&source->client))
+        source->more = true; /* it may have been for records, and tells only of the first */
+    if (timeout_ms == 0 && !source->client.events_due)
+        return;
     while ((event = rd_kafka_queue_poll(source->client.events, timeout_ms)) != NULL) {
         if (rd_kafka_event_type(event) == RD_KAFKA_EVENT_OFFSET_COMMIT)
             commit_result(source, event);
@@ -286,6 +290,7 @@ void kafka_source_events(struct mb_source *source, int timeout_ms)
         rd_kafka_event_destroy(event);
         timeout_ms = 0;
     }
+    source->client.events_due = false;
 }
 
 enum mb_status kafka_source_ack(struct mb_source *source, const struct mb_ack *acks, size_t count,

@@ -362,23 +362,43 @@ static enum mb_status add_headers(rd_kafka_headers_t *headers, const struct mb_m
     return status;
 }
 
+/* The library wants a list of its own for each record, with a piece of memory for each header: most
+ * records of a log have none, and need none. */
+static enum mb_status make_headers(const struct mb_carried *carried,
+                                   rd_kafka_headers_t **ret_headers)
+{
+    const struct mb_message *message = carried->message;
+    struct carrier carriers[CARRIERS];
+    size_t count = message->headers_count;
+    enum mb_status status;
+
+    if (count == 0 && carried->id.data == NULL && carried->path_size == 0 &&
+        carried->sidecar.data == NULL)
+        return MB_OK;
+    carriers[0] = (struct carrier){.name = NAME_ID, .value = carried->id};
+    carriers[1] = (struct carrier){.name = NAME_PATH};
+    if (carried->path_size > 0)
+        carriers[1].value = (struct mb_slice){carried->path, carried->path_size};
+    carriers[2] = (struct carrier){.name = NAME_SIDECAR, .value = carried->sidecar};
+    for (size_t i = 0; i < CARRIERS; i++)
+        count += carriers[i].value.data != NULL;
+    *ret_headers = rd_kafka_headers_new(count);
+    if (*ret_headers == NULL)
+        return MB_NO_MEMORY;
+    status = add_headers(*ret_headers, message, carriers);
+    if (status != MB_OK) {
+        rd_kafka_headers_destroy(*ret_headers);
+        *ret_headers = NULL;
+    }
+    return status;
+}
+
 enum mb_status kafka_map_encode(const struct mb_carried *carried,
                                 struct kafka_outgoing *ret_outgoing)
 {
     const struct mb_message *message = carried->message;
-    struct carrier carriers[CARRIERS] = {
-        {.name = NAME_ID, .value = carried->id},
-        {.name = NAME_PATH, .value = {carried->path, carried->path_size}},
-        {.name = NAME_SIDECAR, .value = carried->sidecar},
-    };
-    size_t count = message->headers_count;
-    enum mb_status status;
 
     memset(ret_outgoing, 0, sizeof *ret_outgoing);
-    if (carried->path_size == 0)
-        carriers[1].value = MB_SLICE_NULL;
-    for (size_t i = 0; i < CARRIERS; i++)
-        count += carriers[i].value.data != NULL;
     if ((message->present & MB_HAS_KEY) != 0)
         ret_outgoing->key = message->key;
     if (message->body_kind != MB_BODY_NULL)
@@ -387,15 +407,5 @@ enum mb_status kafka_map_encode(const struct mb_carried *carried,
         ret_outgoing->timestamp_ms = message->timestamp_ms > 0 ? message->timestamp_ms : 1;
     if (ret_outgoing->timestamp_ms != message->timestamp_ms)
         ret_outgoing->lost = message->present & MB_HAS_TIMESTAMP;
-    if (count == 0)
-        return MB_OK;
-    ret_outgoing->headers = rd_kafka_headers_new(count);
-    if (ret_outgoing->headers == NULL)
-        return MB_NO_MEMORY;
-    status = add_headers(ret_outgoing->headers, message, carriers);
-    if (status != MB_OK) {
-        rd_kafka_headers_destroy(ret_outgoing->headers);
-        ret_outgoing->headers = NULL;
-    }
-    return status;
+    return make_headers(carried, &ret_outgoing->headers);
 }

@@ -204,7 +204,7 @@ static void source_close(struct mb_source *source)
         if (!source->client.failed)
             leave(source);
         kafka_scopes_let_go(source);
-        rd_kafka_queue_io_event_enable(source->records, -1, NULL, 0);
+        rd_kafka_queue_cb_event_enable(source->records, NULL, NULL);
         rd_kafka_queue_destroy(source->records);
     }
     kafka_client_release(&source->client);
@@ -325,22 +325,27 @@ static bool batch_has_room(const struct mb_batch *batch)
 
 static enum mb_status take_carried(struct mb_source *source, struct taking *taking)
 {
-    while (source->carry_at < source->carry_count && batch_has_room(taking->batch)) {
-        rd_kafka_message_t *record = source->carry[source->carry_at];
-        enum mb_status status = take(source, taking, record);
+    enum mb_status status = MB_OK;
+    size_t begin = source->carry_at;
 
+    while (source->carry_at < source->carry_count && batch_has_room(taking->batch)) {
+        status = take(source, taking, source->carry[source->carry_at]);
         if (status != MB_OK)
-            return status;
+            break;
         source->carry_at++;
-        source->carry_bytes -= record->len + record->key_len;
-        taking->topic = NULL; /* the handle may go with its last record */
-        rd_kafka_message_destroy(record);
+    }
+    /* All at once, when nothing is compared with the topic's handle any more: it may go with its
+     * last record. */
+    taking->topic = NULL;
+    for (size_t i = begin; i < source->carry_at; i++) {
+        source->carry_bytes -= source->carry[i]->len + source->carry[i]->key_len;
+        rd_kafka_message_destroy(source->carry[i]);
     }
     if (source->carry_at == source->carry_count) {
         source->carry_at = source->carry_count = 0;
         source->carry_bytes = 0;
     }
-    return MB_OK;
+    return status;
 }
 
 /* Gets up to count records of the library into what is carried. */
@@ -384,11 +389,10 @@ static enum mb_status source_poll(struct mb_source *source, struct mb_batch *bat
 
     batch->count = 0;
     batch->bytes = 0;
-    kafka_client_drain_wake(&source->client);
     kafka_source_events(source, 0);
     while (status == MB_OK && !source->client.failed && batch_has_room(batch)) {
         if (source->carry_at == source->carry_count &&
-            fetch(source, batch->count_max - batch->count) == 0)
+            (!source->more || fetch(source, batch->count_max - batch->count) == 0))
             break;
         status = take_carried(source, &taking);
     }
@@ -416,9 +420,7 @@ static void source_fds(struct mb_source *source, struct mb_wait *wait)
     int64_t deadline_ms = source->served_ms + SERVE_INTERVAL_MS;
     int64_t client_ms = kafka_client_deadline_ms(&source->client);
 
-    wait->fds[wait->count].fd = source->client.wake_fd;
-    wait->fds[wait->count].events = POLLIN;
-    wait->count++;
+    kafka_client_wait(&source->client, wait);
     if (client_ms < deadline_ms)
         deadline_ms = client_ms;
     if (source->lookup_at_ms != 0 && source->lookup_at_ms < deadline_ms)
@@ -455,8 +457,6 @@ static enum mb_status source_service(struct mb_source *source, struct mb_error *
 {
     int64_t now_ms = source->host->monotonic_ms(source->host->context);
 
-    if (kafka_client_drain_wake(&source->client))
-        source->more = true; /* it may have been for records, and tells only of the first */
     kafka_source_events(source, 0);
     kafka_counts_serve(source, now_ms);
     if (kafka_subscription_renew(source, err) != MB_OK)

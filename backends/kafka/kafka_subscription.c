@@ -10,7 +10,6 @@
 #include "kafka.h"
 
 #include <stdlib.h>
-#include <unistd.h>
 
 #define COUNTS_TIMEOUT_MS 3000
 #define COUNTS_RETRY_MS   200
@@ -239,16 +238,13 @@ int32_t kafka_partitions_count(const struct mb_source *source, const char *topic
 
 static void *counts_thread(void *context)
 {
-    static const uint64_t one = 1;
     struct mb_source *source = context;
     struct kafka_counts *counts = &source->counts;
 
     counts->code =
         rd_kafka_metadata(source->client.rk, 1, NULL, &counts->metadata, COUNTS_TIMEOUT_MS);
     atomic_store(&counts->done, true);
-    /* If it cannot be written the counter is full, and the descriptor readable already. */
-    if (write(source->client.wake_fd, &one, sizeof one) < 0)
-        return NULL;
+    kafka_client_wake(&source->client);
     return NULL;
 }
 

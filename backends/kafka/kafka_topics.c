@@ -43,12 +43,16 @@ rd_kafka_topic_t *kafka_topics_get(struct kafka_topics *topics, rd_kafka_t *rk,
 {
     struct kafka_topic *topic;
 
+    if (topics->last != NULL && strcmp(topics->last->name, name) == 0)
+        return topics->last->handle;
     if ((topics->count + 1) * 2 > topics->size &&
         (topics->size >= TOPICS_MAX || grow(topics, host) != MB_OK))
         return NULL;
     topic = &topics->items[place_of(topics, name)];
-    if (topic->name != NULL)
+    if (topic->name != NULL) {
+        topics->last = topic;
         return topic->handle;
+    }
     topic->handle = rd_kafka_topic_new(rk, name, NULL);
     if (topic->handle == NULL)
         return NULL;
@@ -59,6 +63,7 @@ rd_kafka_topic_t *kafka_topics_get(struct kafka_topics *topics, rd_kafka_t *rk,
         return NULL;
     }
     topics->count++;
+    topics->last = topic;
     return topic->handle;
 }
 
