@@ -112,12 +112,13 @@ struct redis_client {
     struct redis_in in;
     struct redis_out out;
     struct redis_node node;
-    int64_t timeout_ms;  /* how long the server may be silent */
-    int64_t received_ms; /* when the last input came */
-    int64_t asked_ms;    /* when output began to wait for an answer; 0: nothing is awaited */
-    uint64_t id;         /* CLIENT ID; 0: not known */
-    bool wants_write;    /* the socket was full */
-    bool unread;         /* the last read stopped before the socket, or TLS, was empty */
+    int64_t timeout_ms; /* how long the server may be silent */
+    int64_t read_ms;    /* when input was looked for last */
+    int64_t asked_ms;   /* when output began to wait for an answer; 0: nothing is awaited */
+    uint64_t id;        /* CLIENT ID; 0: not known */
+    bool wants_write;   /* the socket was full */
+    bool unread;        /* the last read stopped before the socket, or TLS, was empty */
+    bool drained;       /* it found the end of the input, and nobody has slept since */
     bool broken;
     bool over;      /* taken over: hiredis touches the socket no more */
     char name[320]; /* "host:port", for texts */
@@ -145,7 +146,13 @@ void redis_reply_free(struct redisReply *reply);
 /* MB_OK: all is written. MB_AGAIN: some remains. */
 enum mb_status redis_client_write(struct redis_client *client, struct mb_error *err);
 /* MB_OK: something came. MB_AGAIN: nothing is there. */
-enum mb_status redis_client_read(struct redis_client *client, struct mb_error *err);
+enum mb_status redis_client_read(struct redis_client *client, int64_t now_ms, struct mb_error *err);
+/* Not worth a look: this millisecond's found the end, or (awaits is false) nothing is to come. */
+static inline bool redis_client_is_quiet(const struct redis_client *client, bool awaits,
+                                         int64_t now_ms)
+{
+    return client->read_ms == now_ms && (client->drained || !awaits);
+}
 /* What a connection waits for. epoll < 0: directly; else through that descriptor, which watches all
  * connections of an instance that has more of them than mb_wait takes. */
 void redis_client_fds(struct redis_client *client, int epoll, struct mb_wait *wait);

@@ -160,7 +160,7 @@ enum mb_status redis_client_write(struct redis_client *client, struct mb_error *
     return transfer == TRANSFER_WAIT ? MB_AGAIN : MB_OK;
 }
 
-enum mb_status redis_client_read(struct redis_client *client, struct mb_error *err)
+enum mb_status redis_client_read(struct redis_client *client, int64_t now_ms, struct mb_error *err)
 {
     enum transfer transfer = TRANSFER_DONE;
     size_t total = 0;
@@ -181,13 +181,14 @@ enum mb_status redis_client_read(struct redis_client *client, struct mb_error *e
             break;
     }
     client->unread = transfer == TRANSFER_DONE && total >= READ_SIZE_MAX;
+    client->drained = transfer != TRANSFER_FAILED && !client->unread;
+    client->read_ms = now_ms;
     tell_traffic(client, total, 0);
     if (total == 0)
         return transfer == TRANSFER_FAILED ? MB_DISCONNECTED : MB_AGAIN;
     /* What came before the end is used first; the next read finds the end again. */
     if (transfer == TRANSFER_FAILED)
         client->broken = false;
-    client->received_ms = redis_now_ms(client->host);
     return MB_OK;
 }
 
@@ -207,6 +208,7 @@ void redis_client_fds(struct redis_client *client, int epoll, struct mb_wait *wa
 {
     struct epoll_event event = {.events = EPOLLIN | (client->wants_write ? EPOLLOUT : 0u)};
 
+    client->drained = false;
     if (client->unread)
         wait->ready = true;
     if (epoll < 0)
@@ -250,6 +252,6 @@ enum mb_status redis_client_await(struct redis_client *client, int64_t deadline_
         entry.events |= POLLOUT;
     if (poll(&entry, 1, left > 1000 ? 1000 : (int)left) < 0 && errno != EINTR)
         return redis_client_fail(client, err, "closed", strerror(errno));
-    status = redis_client_read(client, err);
+    status = redis_client_read(client, redis_now_ms(client->host), err);
     return status == MB_AGAIN ? MB_OK : status;
 }

@@ -3,6 +3,7 @@
 #include "redis_source.h"
 
 #define IDS_MAX        500u
+#define ACKS_DELAY_MS  5
 #define RENEW_EVERY_MS (REDIS_LEASE_MS / 4)
 
 static bool push_run(struct redis_link *link, enum redis_command_kind kind,
@@ -39,65 +40,132 @@ static void put_ack_head(struct mb_source *source, const struct redis_scope *sco
     redis_out_text(out, source->group);
 }
 
-static bool is_known(const struct mb_source *source, const struct mb_ack *ack)
+/* The flight that an acknowledgement is about; NULL: it is of another time. */
+static struct redis_flight *find_flight(struct mb_source *source, const struct mb_ack *ack)
 {
+    struct redis_flight *flight = &source->flights[ack->token & source->flights_mask];
+
     return ack->scope < source->scopes_count && ack->epoch == source->scopes[ack->scope].epoch &&
-           ack->token < source->flights_head && ack->token >= source->flights_tail &&
-           source->flights[ack->token & source->flights_mask].open;
+                   ack->token < source->flights_head && ack->token >= source->flights_tail &&
+                   flight->open
+               ? flight
+               : NULL;
 }
 
-static bool is_wanted(const struct mb_source *source, const struct mb_ack *ack)
+static void close_flight(struct mb_source *source, struct redis_flight *flight)
 {
-    /* What was released stays with the group, and comes again. */
-    return ack->outcome == MB_ACCEPTED && is_known(source, ack);
-}
-
-static void close_flight(struct mb_source *source, const struct mb_ack *ack)
-{
-    if (!is_known(source, ack))
-        return;
-    source->flights[ack->token & source->flights_mask].open = false;
+    flight->open = false;
     while (source->flights_tail < source->flights_head &&
            !source->flights[source->flights_tail & source->flights_mask].open)
         source->flights_tail++;
 }
 
+/* Successive entries are of the same millisecond, more often than not under load. */
+struct id_prefix {
+    uint64_t hi;
+    size_t size; /* 0: none yet */
+    char text[REDIS_NUMBER_MAX + 1];
+};
+
+static unsigned char *put_id(unsigned char *at, struct id_prefix *prefix,
+                             const struct redis_pending_ack *ack)
+{
+    char sequence[REDIS_NUMBER_MAX];
+    size_t size = redis_number_write(sequence, ack->lo);
+
+    if (prefix->size == 0 || prefix->hi != ack->hi) {
+        prefix->hi = ack->hi;
+        prefix->size = redis_number_write(prefix->text, ack->hi);
+        prefix->text[prefix->size++] = '-';
+    }
+    at = redis_put_length(at, '$', prefix->size + size);
+    memcpy(at, prefix->text, prefix->size);
+    at += prefix->size;
+    memcpy(at, sequence, size);
+    at += size;
+    *at++ = '\r';
+    *at++ = '\n';
+    return at;
+}
+
+static void put_acks(struct mb_source *source, const struct redis_pending_ack *acks, size_t count)
+{
+    struct redis_scope *scope = &source->scopes[acks[0].scope];
+    struct redis_out *out = &scope->link->commands->out;
+    struct id_prefix prefix = {0};
+    unsigned char *at;
+
+    put_ack_head(source, scope, count);
+    if (!redis_out_reserve(out, count * (2 * REDIS_NUMBER_MAX + 1 + REDIS_BULK_AROUND)))
+        return;
+    at = out->data + out->end;
+    for (size_t i = 0; i < count; i++)
+        at = put_id(at, &prefix, &acks[i]);
+    out->end = (size_t)(at - out->data);
+    push_run(scope->link, REDIS_COMMAND_ACK, scope);
+}
+
+/* Moves those of the first one's scope to the front; returns how many they are. */
+static size_t gather_acks(struct redis_pending_ack *acks, size_t count)
+{
+    size_t found = 1;
+
+    for (size_t i = 1; i < count; i++) {
+        struct redis_pending_ack ack = acks[i];
+
+        if (ack.scope != acks[0].scope)
+            continue;
+        acks[i] = acks[found];
+        acks[found++] = ack;
+    }
+    return found;
+}
+
+enum mb_status redis_commands_flush(struct mb_source *source, struct mb_error *err)
+{
+    size_t count = source->acks_count;
+    size_t end;
+
+    source->acks_count = 0;
+    for (size_t at = 0; at < count; at = end) {
+        struct redis_link *link = source->scopes[source->acks[at].scope].link;
+
+        end = at + gather_acks(&source->acks[at], count - at);
+        put_acks(source, &source->acks[at], end - at);
+        if (redis_client_write(link->commands, err) == MB_DISCONNECTED)
+            return MB_DISCONNECTED;
+    }
+    for (uint32_t i = 0; source->held && i < source->links_count; i++)
+        source->links[i].more = true;
+    source->held = false;
+    return MB_OK;
+}
+
+/* A command for what a few milliseconds bring; at once where nothing else is under way. */
 enum mb_status redis_commands_ack(struct mb_source *source, const struct mb_ack *acks, size_t count,
                                   struct mb_error *err)
 {
-    size_t at = 0;
+    enum mb_status status = MB_OK;
 
-    while (at < count) {
-        struct redis_scope *scope;
-        size_t end = at;
-        size_t ids = 0;
+    for (size_t i = 0; i < count; i++) {
+        struct redis_flight *flight = find_flight(source, &acks[i]);
 
-        if (!is_wanted(source, &acks[at])) {
-            close_flight(source, &acks[at++]);
+        if (flight == NULL)
             continue;
+        /* What was released stays with the group, and comes again. */
+        if (acks[i].outcome == MB_ACCEPTED) {
+            if (source->acks_count == 0)
+                source->acks_since_ms = redis_now_ms(source->host);
+            source->acks[source->acks_count++] =
+                (struct redis_pending_ack){flight->hi, flight->lo, flight->scope};
         }
-        scope = &source->scopes[acks[at].scope];
-        for (; end < count && ids < IDS_MAX && acks[end].scope == acks[at].scope &&
-               is_wanted(source, &acks[end]);
-             end++)
-            ids++;
-        put_ack_head(source, scope, ids);
-        for (; at < end; at++) {
-            const struct redis_flight *flight =
-                &source->flights[acks[at].token & source->flights_mask];
-
-            redis_out_id(&scope->link->commands->out, flight->hi, flight->lo);
-            close_flight(source, &acks[at]);
-        }
-        push_run(scope->link, REDIS_COMMAND_ACK, scope);
+        close_flight(source, flight);
+        if (source->acks_count >= source->acks_max && status == MB_OK)
+            status = redis_commands_flush(source, err);
     }
-    for (uint32_t i = 0; i < source->links_count; i++) {
-        enum mb_status status = redis_client_write(source->links[i].commands, err);
-
-        if (status == MB_DISCONNECTED)
-            return status;
-    }
-    return MB_OK;
+    if (status == MB_OK && source->flights_tail == source->flights_head)
+        status = redis_commands_flush(source, err);
+    return status;
 }
 
 void redis_commands_forget(struct mb_source *source, struct redis_scope *scope,
@@ -181,7 +249,9 @@ enum mb_status redis_commands_service(struct mb_source *source, struct redis_lin
 
     if (status == MB_DISCONNECTED)
         return status;
-    status = redis_client_read(client, err);
+    if (redis_client_is_quiet(client, link->runs_count > 0, now_ms))
+        return MB_OK;
+    status = redis_client_read(client, now_ms, err);
     if (status == MB_DISCONNECTED)
         return status;
     if (status == MB_OK) {
@@ -241,22 +311,28 @@ static void refresh_scope(struct mb_source *source, uint32_t index, int64_t olde
     }
 }
 
-void redis_commands_timers(struct mb_source *source, int64_t now_ms)
+enum mb_status redis_commands_timers(struct mb_source *source, int64_t now_ms, struct mb_error *err)
 {
     int64_t idle_ms = source->options->claim_idle_ms;
+    enum mb_status status = MB_OK;
+
+    if (source->acks_count > 0 && now_ms >= source->acks_since_ms + ACKS_DELAY_MS)
+        status = redis_commands_flush(source, err);
 
     for (uint32_t i = 0; i < source->scopes_count; i++)
         renew(&source->scopes[i], now_ms);
     if (idle_ms == 0 || now_ms < source->refresh_at_ms)
-        return;
+        return status;
     source->refresh_at_ms = now_ms + idle_ms / 3;
     for (uint32_t i = 0; i < source->scopes_count; i++)
         refresh_scope(source, i, now_ms - idle_ms / 3);
+    return status;
 }
 
 int64_t redis_commands_deadline_ms(const struct mb_source *source)
 {
-    int64_t deadline_ms = INT64_MAX;
+    int64_t deadline_ms =
+        source->acks_count > 0 ? source->acks_since_ms + ACKS_DELAY_MS : INT64_MAX;
 
     for (uint32_t i = 0; i < source->scopes_count; i++) {
         const struct redis_scope *scope = &source->scopes[i];
@@ -283,6 +359,7 @@ void redis_commands_finish(struct mb_source *source, uint32_t wait_ms)
     struct mb_error err;
 
     mb_error_clear(&err);
+    redis_commands_flush(source, &err);
     for (uint32_t i = 0; i < source->scopes_count; i++) {
         struct redis_scope *scope = &source->scopes[i];
 

@@ -554,7 +554,6 @@ enum mb_status redis_client_take_over(struct redis_client *client, size_t out_ma
         return redis_client_fail(client, err, "closed", strerror(errno));
     client->context->flags &= ~REDIS_BLOCK;
     client->out.max = out_max;
-    client->received_ms = redis_now_ms(client->host);
     client->over = true;
     return MB_OK;
 }

@@ -30,6 +30,12 @@ static bool is_in_flight(const struct mb_source *source, uint32_t scope,
             flight->lo == position.lo)
             return true;
     }
+    for (uint32_t i = 0; i < source->acks_count; i++) {
+        const struct redis_pending_ack *ack = &source->acks[i];
+
+        if (ack->scope == scope && ack->hi == position.hi && ack->lo == position.lo)
+            return true;
+    }
     return false;
 }
 

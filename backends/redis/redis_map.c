@@ -45,6 +45,12 @@ struct layout {
     size_t carriers_count;
 };
 
+/* Nothing but a key and a body, as they are written. */
+static bool is_key_and_body(const struct layout *layout, size_t count)
+{
+    return layout->body == count - 1 && (count == 1 || (count == 2 && layout->key == 0));
+}
+
 static void find(const struct redis_field *fields, size_t count, struct mb_slice body_field,
                  struct layout *layout)
 {
@@ -159,6 +165,16 @@ static enum mb_status read_pairs(const struct redis_field *fields, size_t count,
     return MB_OK;
 }
 
+static void set_content(struct mb_message *message, const struct mb_header *headers, uint32_t count,
+                        struct mb_slice body)
+{
+    message->headers = headers;
+    message->headers_count = count;
+    message->body_kind = MB_BODY_BYTES;
+    message->body = body;
+    memset(&message->body_value, 0, sizeof message->body_value);
+}
+
 static enum mb_status read_headers(const struct redis_field *fields, size_t count,
                                    const struct layout *layout, struct mb_arena *arena,
                                    struct mb_message *message)
@@ -185,11 +201,7 @@ static enum mb_status read_headers(const struct redis_field *fields, size_t coun
     }
     if (!usual)
         set_order(&headers[used++], has_key ? key + 1 : 0, body + 1);
-    message->headers = used > 0 ? headers : NULL;
-    message->headers_count = used;
-    message->body_kind = MB_BODY_BYTES;
-    message->body = fields[layout->body].value;
-    memset(&message->body_value, 0, sizeof message->body_value);
+    set_content(message, used > 0 ? headers : NULL, used, fields[layout->body].value);
     return MB_OK;
 }
 
@@ -207,6 +219,10 @@ enum mb_status redis_entry_decode(const struct redis_field *fields, size_t count
         message->key = fields[layout.key].value;
     }
     read_carriers(fields, &layout, message);
+    if (is_key_and_body(&layout, count)) {
+        set_content(message, NULL, 0, fields[layout.body].value);
+        return MB_OK;
+    }
     if (layout.body == NOWHERE)
         return read_pairs(fields, count, &layout, arena, message);
     return read_headers(fields, count, &layout, arena, message);
@@ -417,13 +433,40 @@ static enum mb_status list_fields(struct list *list, struct mb_arena *arena)
     return status;
 }
 
+/* A key, a body, and nothing else. */
+static bool is_plain(const struct mb_carried *carried)
+{
+    return carried->message->headers_count == 0 && has_body(carried->message) &&
+           carried->sidecar.data == NULL && carried->id.data == NULL && carried->path_size == 0;
+}
+
+static enum mb_status encode_plain(const struct mb_message *message, struct mb_slice body_field,
+                                   struct mb_arena *arena, struct redis_field **ret_fields,
+                                   size_t *ret_count)
+{
+    struct redis_field *fields = mb_arena_alloc(arena, 2 * sizeof *fields);
+
+    *ret_fields = fields;
+    *ret_count = 0;
+    if (fields == NULL)
+        return MB_NO_MEMORY;
+    if (has_key(message))
+        fields[(*ret_count)++] =
+            (struct redis_field){MB_SLICE_LITERAL(REDIS_FIELD_KEY), message->key};
+    fields[(*ret_count)++] = (struct redis_field){body_field, message->body};
+    return MB_OK;
+}
+
 enum mb_status redis_entry_encode(const struct mb_carried *carried, struct mb_slice body_field,
                                   struct mb_arena *arena, struct redis_field **ret_fields,
                                   size_t *ret_count)
 {
-    struct list list = {.message = carried->message, .body_field = body_field};
+    struct list list = {.body_field = body_field};
     enum mb_status status;
 
+    if (is_plain(carried))
+        return encode_plain(carried->message, body_field, arena, ret_fields, ret_count);
+    list.message = carried->message;
     list.carriers[CARRIER_SIDECAR] = carried->sidecar;
     list.carriers[CARRIER_ID] = carried->id;
     if (carried->path_size > 0)

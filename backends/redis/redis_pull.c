@@ -326,12 +326,14 @@ static enum redis_step take_step(struct mb_source *source, struct redis_link *li
     return take_entries(source, link, cursor, batch, err);
 }
 
-static enum mb_status read_more(struct redis_link *link, struct mb_error *err)
+static enum mb_status read_more(struct redis_link *link, int64_t now_ms, struct mb_error *err)
 {
     struct redis_client *reader = link->reader;
-    int64_t now_ms = redis_now_ms(reader->host);
-    enum mb_status status = redis_client_read(reader, err);
+    enum mb_status status;
 
+    if (redis_client_is_quiet(reader, true, now_ms))
+        return MB_AGAIN;
+    status = redis_client_read(reader, now_ms, err);
     if (status == MB_OK && reader->asked_ms > 0)
         reader->asked_ms = now_ms;
     if (status == MB_AGAIN && reader->asked_ms > 0 &&
@@ -371,11 +373,12 @@ enum mb_status redis_pull_link(struct mb_source *source, struct redis_link *link
             link->more = reader->unread;
             return MB_OK;
         }
-        status = read_more(link, err);
+        status = read_more(link, source->now_ms, err);
         if (status != MB_OK)
             return status == MB_AGAIN ? MB_OK : status;
         read = true;
     }
-    link->more = true;
+    source->held = redis_is_held(source);
+    link->more = !source->held;
     return MB_OK;
 }

@@ -271,9 +271,9 @@ enum mb_status redis_sink_take_input(struct mb_sink *sink, struct mb_error *err)
         struct redis_client *client = link->client;
         enum mb_status status;
 
-        if (client == NULL)
+        if (client == NULL || redis_client_is_quiet(client, link->expected_count > 0, now_ms))
             continue;
-        status = redis_client_read(client, err);
+        status = redis_client_read(client, now_ms, err);
         if (status == MB_OK) {
             client->asked_ms = now_ms;
             status = take_replies(sink, link, err);

@@ -345,6 +345,29 @@ void redis_out_written(struct redis_out *out, size_t size)
     }
 }
 
+/* Eight digits at once, as three multiplications. false: they are not all digits. */
+static bool parse_eight(const char *at, uint64_t *ret_number)
+{
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+    uint64_t word;
+
+    memcpy(&word, at, sizeof word);
+    if (((word + UINT64_C(0x4646464646464646)) | (word - UINT64_C(0x3030303030303030))) &
+        UINT64_C(0x8080808080808080))
+        return false;
+    word -= UINT64_C(0x3030303030303030);
+    word = word * 10 + (word >> 8);
+    *ret_number = ((word & UINT64_C(0x000000ff000000ff)) * UINT64_C(0x000f424000000064) +
+                   (word >> 16 & UINT64_C(0x000000ff000000ff)) * UINT64_C(0x0000271000000001)) >>
+                  32;
+    return true;
+#else
+    (void)at;
+    (void)ret_number;
+    return false;
+#endif
+}
+
 static bool parse_u64(const char **at, const char *end, uint64_t *ret_number)
 {
     const char *first = *at;
@@ -353,6 +376,8 @@ static bool parse_u64(const char **at, const char *end, uint64_t *ret_number)
     uint64_t number = 0;
     uint64_t digit = 0;
 
+    if (end - now >= 8 && parse_eight(now, &number))
+        now += 8;
     for (; now < safe && (digit = (uint64_t)*now - '0') <= 9; now++)
         number = number * 10 + digit;
     for (; now < end && (digit = (uint64_t)*now - '0') <= 9; now++) {

@@ -62,9 +62,13 @@ static bool allocate(struct mb_source *source, size_t streams, size_t links, uin
     source->flights = redis_alloc_zero(host, (size_t)flights * sizeof *source->flights);
     source->scopes = redis_alloc_zero(host, streams * sizeof *source->scopes);
     source->links = redis_alloc_zero(host, links * sizeof *source->links);
+    window = window > 0 ? window : 1;
+    source->window = window < FLIGHTS_MAX ? window : FLIGHTS_MAX;
+    source->acks_max = source->window / 16 < REDIS_ACKS_MAX ? source->window / 16 : REDIS_ACKS_MAX;
+    source->acks = host->alloc(host->context, (source->acks_max + 1) * sizeof *source->acks);
     source->delivered = redis_alloc_zero(host, DELIVERED_MAX * sizeof *source->delivered);
     return source->flights != NULL && source->scopes != NULL && source->links != NULL &&
-           source->delivered != NULL;
+           source->acks != NULL && source->delivered != NULL;
 }
 
 /* The link of the stream's slot; a new one gets its commands connection. */
@@ -395,7 +399,7 @@ static enum mb_status service_reader(struct mb_source *source, struct redis_link
 
     /* Nobody may have polled: what waits in the socket is no silence. */
     if (now_ms >= reader_deadline_ms(reader)) {
-        status = redis_client_read(reader, err);
+        status = redis_client_read(reader, now_ms, err);
         if (status == MB_DISCONNECTED)
             return status;
         if (status == MB_AGAIN)
@@ -410,25 +414,24 @@ static enum mb_status service_reader(struct mb_source *source, struct redis_link
 static enum mb_status source_service(struct mb_source *source, struct mb_error *err)
 {
     int64_t now_ms = redis_now_ms(source->host);
+    enum mb_status status;
 
     if (source->told_lost)
         return mb_error_set(err, MB_DISCONNECTED, MB_CAUSE_CONNECTION, "lease-lost",
                             "%s: the lease of group \"%.200s\" has ended: another consumer may be "
                             "active",
                             source->links[0].commands->name, source->group);
-    redis_commands_timers(source, now_ms);
+    status = redis_commands_timers(source, now_ms, err);
     claim_timer(source, now_ms);
     counting_timer(source, now_ms);
-    for (uint32_t i = 0; i < source->links_count; i++) {
-        enum mb_status status = redis_commands_service(source, &source->links[i], now_ms, err);
-
+    for (uint32_t i = 0; i < source->links_count && status == MB_OK; i++) {
+        status = redis_commands_service(source, &source->links[i], now_ms, err);
         if (status == MB_OK && !source->lease_lost)
             status = service_reader(source, &source->links[i], now_ms, err);
-        if (status != MB_OK)
-            return status;
     }
-    tell_events(source);
-    return MB_OK;
+    if (status == MB_OK)
+        tell_events(source);
+    return status;
 }
 
 static void source_close(struct mb_source *source)
@@ -451,6 +454,7 @@ static void source_close(struct mb_source *source)
     host->release(host->context, source->flights);
     host->release(host->context, source->scopes);
     host->release(host->context, source->links);
+    host->release(host->context, source->acks);
     host->release(host->context, source->delivered);
     host->release(host->context, source->fields);
     host->release(host->context, source);

@@ -115,6 +115,15 @@ struct redis_flight {
     bool open;
 };
 
+/* Acknowledged, and not told to the server yet. */
+struct redis_pending_ack {
+    uint64_t hi;
+    uint64_t lo;
+    uint32_t scope;
+};
+
+#define REDIS_ACKS_MAX 500u
+
 struct redis_delivered {
     uint64_t hi;
     uint64_t lo;
@@ -142,8 +151,14 @@ struct mb_source {
     struct redis_link *links;
     struct redis_flight *flights;
     uint64_t flights_mask;
-    uint64_t flights_head;             /* the next token */
-    uint64_t flights_tail;             /* all below are acknowledged */
+    uint64_t flights_head; /* the next token */
+    uint64_t flights_tail; /* all below are acknowledged */
+    uint32_t window;       /* so many at most are handed out, or pending */
+    struct redis_pending_ack *acks;
+    uint32_t acks_count;
+    uint32_t acks_max;
+    int64_t acks_since_ms;
+    bool held;                         /* nothing is handed out until they are told */
     struct redis_delivered *delivered; /* by the last COUNTS */
     size_t delivered_count;
     size_t delivered_at;
@@ -184,7 +199,14 @@ static inline bool redis_has_room(const struct mb_source *source, const struct m
 {
     return batch->count < batch->count_max &&
            (batch->count == 0 || batch->bytes < batch->bytes_max) &&
-           source->flights_head - source->flights_tail <= source->flights_mask;
+           source->flights_head - source->flights_tail + source->acks_count < source->window;
+}
+
+/* It is the pending acknowledgements that there is no room for more with. */
+static inline bool redis_is_held(const struct mb_source *source)
+{
+    return source->acks_count > 0 &&
+           source->flights_head - source->flights_tail + source->acks_count >= source->window;
 }
 
 /* Takes the entry at the cursor (redis_entries.c), if all of it is there. */
@@ -196,16 +218,18 @@ enum redis_step redis_take_entry(struct mb_source *source, struct redis_link *li
 
 enum mb_status redis_commands_ack(struct mb_source *source, const struct mb_ack *acks, size_t count,
                                   struct mb_error *err);
-/* An entry that is gone: acknowledged, so that it does not come back. */
+/* Tells the server what was acknowledged. */
+enum mb_status redis_commands_flush(struct mb_source *source, struct mb_error *err);
 /* A command that the scope's commands client has been given, with one answer. */
 void redis_commands_note(struct redis_scope *scope);
-
+/* An entry that is gone: acknowledged, so that it does not come back. */
 void redis_commands_forget(struct mb_source *source, struct redis_scope *scope,
                            struct mb_position position);
 enum mb_status redis_commands_service(struct mb_source *source, struct redis_link *link,
                                       int64_t now_ms, struct mb_error *err);
-/* Renewals and refreshes that are due. */
-void redis_commands_timers(struct mb_source *source, int64_t now_ms);
+/* Acknowledgements, renewals and refreshes that are due. */
+enum mb_status redis_commands_timers(struct mb_source *source, int64_t now_ms,
+                                     struct mb_error *err);
 int64_t redis_commands_deadline_ms(const struct mb_source *source);
 /* Releases the leases and waits until all answers are there, in bounded time. */
 void redis_commands_finish(struct mb_source *source, uint32_t wait_ms);
