@@ -45,8 +45,9 @@ static void host_traffic(void *context, uint64_t received_bytes, uint64_t sent_b
 
 void mb_port_count(struct mb_port *port)
 {
-    if ((port->wire_in | port->wire_out) == 0 || port->counters == NULL ||
-        (port->state != MB_PORT_OPEN && port->state != MB_PORT_CLOSED))
+    if (port->state != MB_PORT_OPEN && port->state != MB_PORT_CLOSED)
+        return; /* another thread has the instance, and writes them */
+    if ((port->wire_in | port->wire_out) == 0 || port->counters == NULL)
         return;
     mb_counter_add(&port->counters->wire_in, port->wire_in);
     mb_counter_add(&port->counters->wire_out, port->wire_out);
