@@ -2,6 +2,7 @@
 """The battery over a bridge that was built with sanitizers: what they report breaks the row."""
 
 import os
+import shutil
 from pathlib import Path
 
 from battery.fleet import PLATFORMS
@@ -36,9 +37,13 @@ class Sanitizer:
                 "UBSAN_OPTIONS": f"{path}:print_stacktrace=1"}
 
     def judge(self, row, logs):
-        """Breaks the row if anything was reported since the last one. logs: the row's folder; beside
-        AddressSanitizer the other one of undefined behaviour writes to stderr, whatever it is told."""
-        reports = [path.read_text(errors="replace") for path in sorted(self._folder.iterdir())]
+        """Breaks the row if anything was reported since the last one. logs: the row's folder, where
+        reports are kept; beside AddressSanitizer the other one of undefined behaviour writes to
+        stderr, whatever it is told."""
+        reports = []
+        for path in sorted(self._folder.iterdir()):
+            reports.append(path.read_text(errors="replace"))
+            shutil.move(path, logs)
         for log in sorted(Path(logs).glob("*.log")):
             text = log.read_text(errors="replace")
             if UNDEFINED in text:
@@ -47,8 +52,6 @@ class Sanitizer:
             detail = "".join(report[:REPORT_SIZE] for report in reports[:3])
             row.update(result=BROKEN, detail="\n".join(filter(None, (
                 f"{len(reports)} reports of the sanitizer", detail, row.get("detail")))))
-        for path in sorted(self._folder.iterdir()):
-            path.unlink()
         return row
 
 
