@@ -146,6 +146,8 @@ struct kafka_client {
     atomic_bool answered;
     bool failed; /* this client is of no use any more: failure says why */
     int64_t probe_at_ms;
+    int64_t clock_look_ms;    /* when the clock is looked at next; 0: it was not yet */
+    int64_t clock_ahead_ms;   /* how far the time of the day was ahead of the monotonic one */
     uint32_t fenced_retry_ms; /* how long not to come back by a name that another one took */
     atomic_uint_fast64_t received_bytes;
     atomic_uint_fast64_t sent_bytes;
@@ -183,6 +185,9 @@ bool kafka_client_event(struct kafka_client *client, rd_kafka_event_t *event);
 /* Tells the core about a change (DOWN, UP) and looks whether brokers are back. healthy: traffic
  * went through since the last call. */
 void kafka_client_health(struct kafka_client *client, bool healthy);
+
+/* The client is of no use any more once the time of the day was set back. Called by the other. */
+void kafka_client_clock(struct kafka_client *client);
 /* Tells the core what went over the network since the last call. */
 void kafka_client_traffic(struct kafka_client *client);
 int64_t kafka_client_deadline_ms(const struct kafka_client *client);

@@ -443,6 +443,7 @@ void kafka_client_health(struct kafka_client *client, bool healthy)
     const struct mb_host *host = client->host;
     struct mb_event event = {.struct_size = sizeof event, .partition = -1};
 
+    kafka_client_clock(client);
     if (healthy || atomic_exchange(&client->answered, false))
         client->all_down = false;
     if (client->all_down && host->monotonic_ms(host->context) >= client->probe_at_ms)
