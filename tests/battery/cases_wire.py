@@ -15,20 +15,21 @@ QUICK = {"amqp10": {"heartbeat": "1s"}, "amqp091": {"heartbeat": "1s"}, "redis":
 
 
 class Proxied:
-    """A route with a proxy at one end."""
+    """A route with a proxy at one end. quick: by platform, how soon it is noticed there that nothing
+    comes. env: of the bridge."""
 
-    def __init__(self, trial, end, rate=RATE, **route):
+    def __init__(self, trial, end, rate=RATE, quick=QUICK, env=None, **route):
         fleet, (source, sink) = trial.fleet, trial.pair
         # The other end of the same platform is the same broker, without the proxy.
         through, endpoint, self.proxy = fleet.proxied(source if end == "source" else sink)
         same = source == sink
         other = through if same else fleet.side(sink if end == "source" else source)
         ends = (through, other) if end == "source" else (other, through)
-        changed = {**QUICK.get(through.platform, {}), **endpoint}
+        changed = {**quick.get(through.platform, {}), **endpoint}
         self.route = trial.route(*ends, rate=rate,
                                         endpoints={"a" if end == "source" else "b": changed},
                                         **route)
-        self.bridge = trial.bridge(self.route)
+        self.bridge = trial.bridge(self.route, env=env)
         self.delivered = delivered_of(self.bridge, 20)
         self.route.feeder.start()
         self.bridge.start()

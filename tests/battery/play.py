@@ -4,18 +4,18 @@
 import random
 from pathlib import Path
 
-from battery import (cases_bridge, cases_broken, cases_broker, cases_order, cases_sink,
-                     cases_source, cases_wire)
+from battery import (cases_bridge, cases_broken, cases_broker, cases_clock, cases_order,
+                     cases_sink, cases_source, cases_wire)
 from battery.fleet import EXTRA, PLATFORMS, Absent
 from battery.trial import ABSENT, OTHER_VARIANT, Trial
 
 CASES = (*cases_bridge.CASES, *cases_broker.CASES, *cases_wire.CASES, *cases_sink.CASES,
-         *cases_source.CASES, *cases_broken.CASES,
-         *cases_order.CASES)
+         *cases_source.CASES, *cases_broken.CASES, *cases_order.CASES, *cases_clock.CASES)
 PAIRS = [(source, sink) for source in PLATFORMS for sink in PLATFORMS]
 EXTRA_PAIRS = [pair for name in EXTRA for pair in (("kafka", name), (name, "kafka"))]
 # One row of each kind of fault is played every day.
-KINDS = (cases_bridge, cases_broker, (cases_wire, cases_order), (cases_sink, cases_source), cases_broken)
+KINDS = ((cases_bridge, cases_clock), cases_broker, (cases_wire, cases_order),
+         (cases_sink, cases_source), cases_broken)
 
 
 def rows_of(cases=(), pairs=()):
