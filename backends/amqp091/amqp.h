@@ -118,6 +118,8 @@ void amqp_reader_release(struct amqp_reader *reader);
 /* Where the next input goes; *ret_size may be 0: the reader is full. Ends the slices' life. */
 unsigned char *amqp_reader_room(struct amqp_reader *reader, size_t *ret_size);
 void amqp_reader_filled(struct amqp_reader *reader, size_t size);
+/* Gives back what is kept between large messages. Ends the slices' life. */
+void amqp_reader_trim(struct amqp_reader *reader);
 enum amqp_event_kind amqp_reader_next(struct amqp_reader *reader, struct amqp_event *ret_event);
 
 /* Frames out (amqp_frame.c): pure, no I/O. */
@@ -200,7 +202,7 @@ struct amqp_stashed {
 
 struct amqp_client {
     const struct mb_host *host;
-    void *connection; /* amqp_connection_state_t */
+    void *connection; /* amqp_connection_state_t, until the log-in and with TLS; else NULL */
     void *ssl;        /* SSL *, NULL without TLS */
     int fd;
     struct amqp_reader reader;
@@ -227,6 +229,7 @@ struct amqp_client {
     bool has_confirms;   /* by its announcement */
     bool has_nack;
     bool broken;
+    bool rests; /* nothing was written for a while: big memory that is not in use is given back */
     bool keeps_content; /* amqp_client_call puts contents aside instead of dropping them */
     struct amqp_stashed *stash;
     struct amqp_stashed *stash_last;
@@ -289,6 +292,9 @@ enum mb_status amqp_client_read(struct amqp_client *client, struct mb_error *err
 enum mb_status amqp_client_look(struct amqp_client *client, struct mb_error *err);
 /* Heartbeats both ways, and output that waits. */
 enum mb_status amqp_client_service(struct amqp_client *client, struct mb_error *err);
+/* Gives the pages that lie wholly in memory back to the system until they are written again; what
+ * was in them is lost. */
+void amqp_pages_forget(void *memory, size_t size);
 void amqp_client_fds(struct amqp_client *client, struct mb_wait *wait);
 /* One system call each (amqp_transfer.c). */
 enum amqp_transfer { AMQP_TRANSFER_DONE, AMQP_TRANSFER_WAIT, AMQP_TRANSFER_FAILED };

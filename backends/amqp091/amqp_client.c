@@ -4,6 +4,8 @@
 
 #include <errno.h>
 #include <poll.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #define DRY_LOOKS_MAX 4u
 
@@ -45,6 +47,7 @@ enum mb_status amqp_client_write(struct amqp_client *client, struct mb_error *er
         case AMQP_TRANSFER_DONE:
             client->out_start += sent;
             client->sent_ms = now_ms(client);
+            client->rests = false;
             break;
         case AMQP_TRANSFER_WAIT:
             return MB_AGAIN;
@@ -133,6 +136,28 @@ bool amqp_client_commit(struct amqp_client *client, const struct amqp_writer *wr
     return true;
 }
 
+void amqp_pages_forget(void *memory, size_t size)
+{
+    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
+    uintptr_t from = ((uintptr_t)memory + page - 1) / page * page;
+    uintptr_t to = ((uintptr_t)memory + size) / page * page;
+
+    if (to > from)
+        madvise((void *)from, to - from, MADV_DONTNEED);
+}
+
+/* The output is empty. */
+static void rest(struct amqp_client *client)
+{
+    if (client->rests)
+        return;
+    client->rests = true;
+    amqp_pages_forget(client->out, client->out_capacity);
+    if (client->reader.start == client->reader.end)
+        amqp_pages_forget(client->reader.data, client->reader.capacity);
+    amqp_reader_trim(&client->reader);
+}
+
 enum mb_status amqp_client_service(struct amqp_client *client, struct mb_error *err)
 {
     int64_t now = now_ms(client);
@@ -153,10 +178,15 @@ enum mb_status amqp_client_service(struct amqp_client *client, struct mb_error *
         }
         if (now - client->sent_ms >= client->heartbeat_ms / 2 &&
             client->out_start == client->out_end) {
-            struct amqp_writer writer = amqp_client_writer(client);
+            struct amqp_writer writer;
 
+            rest(client);
+            writer = amqp_client_writer(client);
             amqp_frame_heartbeat(&writer);
             amqp_client_commit(client, &writer);
+            status = amqp_client_write(client, err);
+            client->rests = true;
+            return status == MB_AGAIN ? MB_OK : status;
         }
     }
     if (client->out_start == client->out_end)

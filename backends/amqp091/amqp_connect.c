@@ -341,6 +341,24 @@ static enum mb_status take_over(struct amqp_client *client, int64_t deadline_ms,
     return MB_OK;
 }
 
+/* The library's buffers, some 400 KiB a connection, have no use from here. A socket of our own is
+ * left; with TLS the library's holds the session. */
+static enum mb_status let_go_of_library(struct amqp_client *client, struct mb_error *err)
+{
+    int fd;
+
+    if (client->ssl != NULL)
+        return MB_OK;
+    fd = fcntl(client->fd, F_DUPFD_CLOEXEC, 0);
+    if (fd < 0)
+        return mb_error_set(err, MB_DISCONNECTED, MB_CAUSE_CONNECTION, "closed", "%s: %s",
+                            client->name, strerror(errno));
+    client->fd = fd;
+    amqp_destroy_connection(client->connection);
+    client->connection = NULL;
+    return MB_OK;
+}
+
 static enum mb_status open_channels(struct amqp_client *client, int64_t deadline_ms,
                                     struct mb_error *err)
 {
@@ -399,6 +417,8 @@ static enum mb_status set_up(struct amqp_client *client, const struct mb_open_pa
         learn_server(client);
         status = take_over(client, deadline_ms, err);
     }
+    if (status == MB_OK)
+        status = let_go_of_library(client, err);
     if (status == MB_OK && amqp_reader_init(&client->reader, client->host, client->channels,
                                             client->frame_max) != MB_OK)
         status = mb_error_set(err, MB_NO_MEMORY, MB_CAUSE_CONNECTION, "memory", "out of memory");
@@ -442,6 +462,8 @@ void amqp_client_close(struct amqp_client *client, uint32_t wait_ms)
         amqp_client_shut(client, wait_ms);
     if (client->connection != NULL)
         amqp_destroy_connection(client->connection);
+    else if (client->fd >= 0)
+        close(client->fd);
     while (client->stash != NULL)
         amqp_client_forget(client);
     amqp_reader_release(&client->reader);

@@ -53,6 +53,19 @@ void amqp_reader_release(struct amqp_reader *reader)
     memset(reader, 0, sizeof *reader);
 }
 
+void amqp_reader_trim(struct amqp_reader *reader)
+{
+    reader->handed_out = NULL;
+    for (uint32_t i = 0; i <= reader->channels; i++) {
+        struct amqp_assembly *assembly = &reader->assemblies[i];
+
+        if (assembly->active || assembly->data == NULL)
+            continue;
+        reader->host->release(reader->host->context, assembly->data);
+        memset(assembly, 0, sizeof *assembly);
+    }
+}
+
 unsigned char *amqp_reader_room(struct amqp_reader *reader, size_t *ret_size)
 {
     if (reader->start == reader->end) {

@@ -83,6 +83,7 @@ static enum mb_status sink_open(const struct mb_open_params *params, struct mb_s
     while (sink->capacity < params->window_messages && sink->capacity < WINDOW_MAX)
         sink->capacity *= 2;
     sink->next_tag = 1;
+    sink->first_tag = 1;
     sink->lowest_tag = 1;
     sink->ring = host->alloc(host->context, sink->capacity * sizeof *sink->ring);
     sink->done = host->alloc(host->context, sink->capacity * sizeof *sink->done);
@@ -220,8 +221,12 @@ static void sent(struct mb_sink *sink, const struct mb_outgoing *item,
                  const struct mb_carried *carried, const struct framed *framed)
 {
     struct mb_slice body = carried->message->body;
-    struct amqp_outstanding *entry = amqp_at_tag(sink, sink->next_tag++);
+    struct amqp_outstanding *entry;
 
+    if (sink->lowest_tag == sink->next_tag)
+        sink->first_tag = sink->next_tag;
+    entry = amqp_at_tag(sink, sink->next_tag++);
+    sink->uses_rings = true;
     entry->sequence = item->sequence;
     entry->exchange = framed->route.exchange.data;
     entry->exchange_size = (uint8_t)framed->route.exchange.size;
@@ -371,6 +376,10 @@ static enum mb_status sink_completions(struct mb_sink *sink, struct mb_completio
         }
         completion->partition = -1;
     }
+    if (sink->done_head == sink->done_tail) {
+        sink->done_head = 0;
+        sink->done_tail = 0;
+    }
     *ret_count = count;
     return status;
 }
@@ -393,7 +402,14 @@ static enum mb_status sink_service(struct mb_sink *sink, struct mb_error *err)
     if (status != MB_OK)
         return status;
     amqp_client_tell_blocked(sink->client);
-    return amqp_client_service(sink->client, err);
+    status = amqp_client_service(sink->client, err);
+    if (sink->uses_rings && sink->client->rests && sink->lowest_tag == sink->next_tag &&
+        sink->done_head == sink->done_tail) {
+        sink->uses_rings = false;
+        amqp_pages_forget(sink->ring, sink->capacity * sizeof *sink->ring);
+        amqp_pages_forget(sink->done, sink->capacity * sizeof *sink->done);
+    }
+    return status;
 }
 
 static void sink_close(struct mb_sink *sink)

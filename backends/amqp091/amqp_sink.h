@@ -49,9 +49,12 @@ struct mb_sink {
     bool refused; /* refusal waits for completions */
     bool names_templated;
     bool exchange_templated;
+    bool uses_rings;   /* since the connection rested last */
     uint32_t capacity; /* of both rings, a power of two */
     uint32_t open_count;
     uint64_t next_tag;
+    uint64_t first_tag;    /* the one at the begin of the ring: it starts anew when it is empty, so
+                            * that little traffic takes little of its memory */
     uint64_t lowest_tag;   /* all below are resolved */
     uint64_t returned_tag; /* the last one that came back */
     struct amqp_outstanding *ring;
@@ -64,7 +67,7 @@ struct mb_sink {
 
 static inline struct amqp_outstanding *amqp_at_tag(struct mb_sink *sink, uint64_t tag)
 {
-    return &sink->ring[tag & (sink->capacity - 1)];
+    return &sink->ring[(tag - sink->first_tag) & (sink->capacity - 1)];
 }
 
 static inline void amqp_push_done(struct mb_sink *sink, uint64_t sequence, enum amqp_result result)

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How a source tells RabbitMQ of finished messages: seen on the wire, by a proxy in between."""
+"""How a source tells RabbitMQ of finished messages, and connections that rest: seen on the wire, by
+a proxy in between."""
 
 import struct
 import time
@@ -8,7 +9,7 @@ import pika
 import pytest
 
 from support.bridge import Bridge
-from support.clients import declare_queue, publish, queue_depth
+from support.clients import declare_queue, publish, queue_depth, take
 from support.config import config
 from support.proxy import Proxy
 from support.wait import until
@@ -83,3 +84,39 @@ def test_what_is_gathered_goes_before_the_end(route, rabbit):
     delivered = bridge.run.last_counters().total("delivered")
     assert acks.seen[-1][0] == delivered
     assert queue_depth(rabbit.uri, queue) == MESSAGES - delivered
+
+
+def test_a_route_goes_on_after_a_rest(rabbit, fresh, tmp_path, ending):
+    """Connections without output give the memory of their buffers back; with each heartbeat."""
+    source, target, proxy = fresh("source"), fresh("target"), ending(Proxy(rabbit.port))
+    heartbeats, links = [], {}
+
+    def watch(link, way, data):
+        if way == "up":
+            heartbeats.extend(frame for frame in links.setdefault(link, Amqp091.Frames()).add(data)
+                              if frame[0] == 8)
+
+    def feed(begin, end, size):
+        publish(rabbit.uri, "", source, [(b"%0*d" % (size, number), PLAIN)
+                                         for number in range(begin, end)])
+        until(lambda: queue_depth(rabbit.uri, target) == end, 20, f"{end} messages",
+              detail=bridge.run.tail)
+    proxy.watch = watch
+    for queue in (source, target):
+        declare_queue(rabbit.uri, queue)
+    bridge = ending(Bridge(tmp_path, config(
+        fresh("bridge"), {"r": {"backend": "amqp091", "heartbeat": "1s",
+                                "uri": f"amqp://guest:guest@127.0.0.1:{proxy.port}/"}},
+        [{"name": "one", "from": {"endpoint": "r", "queue": source},
+          "to": {"endpoint": "r", "queue": target}}])))
+    bridge.start()
+    total = 0
+    for count, size in ((300, 500), (3, 400_000), (300, 500)):
+        feed(total, total + count, size)
+        total += count
+        seen = len(heartbeats) + 6
+        until(lambda: len(heartbeats) >= seen, 20, "heartbeats", detail=bridge.run.tail)
+    found = take(rabbit.uri, target, total)
+    assert [int(body[-4:]) for _, _, body in found] == list(range(total))
+    assert bridge.run.terminate() == 0
+    assert queue_depth(rabbit.uri, source) == 0
