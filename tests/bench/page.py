@@ -32,7 +32,7 @@ def _latency(report):
 
 
 def _peers(report):
-    groups = [(f"{row['source']} → {row['sink']}, {row['what']}", [row["times_cpu"], row["times_rate"]])
+    groups = [(f"{row['source']} → {row['sink']}, {row['what']}", [row.get("times_cpu"), row["times_rate"]])
               for row in report["peers"] if "times_rate" in row]
     return bars("The bridge over the alternatives", ("× messages a CPU second", "× messages a second"),
                 groups, [(1.0, "alike")], digits=1)

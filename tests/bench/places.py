@@ -87,6 +87,12 @@ class Kafka(Platform):
     sink = source
 
 
+class Kafka2(Kafka):
+    """Another cluster."""
+
+    name = "kafka2"
+
+
 class Rabbit(Platform):
     name, keeps = "rabbitmq", False
 
@@ -96,7 +102,7 @@ class Rabbit(Platform):
 
     @staticmethod
     def start(options, workdir):
-        return RabbitBroker(workdir)
+        return RabbitBroker(workdir, plugins=("rabbitmq_shovel",) if options.peers else ())
 
     def describe(self):
         return f"RabbitMQ {self.broker.version}"
@@ -224,6 +230,7 @@ class Redis(Platform):
 
 
 KINDS = {kind.name: kind for kind in (Kafka, Rabbit, Artemis, Redis, Rabbit4, Classic)}
+OTHERS = {Kafka2.name: Kafka2}  # no part of pairs
 USUAL = ("kafka", "rabbitmq", "artemis", "redis")
 
 
@@ -241,8 +248,9 @@ class Places:
     def __enter__(self):
         with contextlib.ExitStack() as stack:
             for name in self._names:
-                broker = stack.enter_context(KINDS[name].start(self.options, self.workdir))
-                self.by_name[name] = KINDS[name](broker)
+                kind = {**KINDS, **OTHERS}[name]
+                broker = stack.enter_context(kind.start(self.options, self.workdir))
+                self.by_name[name] = kind(broker)
             self._stack = stack.pop_all()
         return self
 
@@ -264,10 +272,15 @@ class Places:
             return self._kept[name, load]
         if self._spare[name, load]:
             return self._spare[name, load].pop()
-        place = self.new(name, "source")
-        halves.run(self.by_name[name].write(place), load)
+        place = self.fresh(name, load)
         if self.by_name[name].keeps:
             self._kept[name, load] = place
+        return place
+
+    def fresh(self, name, load):
+        """One that is the caller's."""
+        place = self.new(name, "source")
+        halves.run(self.by_name[name].write(place), load)
         return place
 
     def written(self, name, load, place):

@@ -34,6 +34,10 @@ def rate(value):
     return f"{value / 1e3:.0f}k" if value >= 99_950 else f"{value / 1e3:.1f}k"
 
 
+def given(row, field, digits):
+    return "" if row.get(field) is None else f"{row[field]:.{digits}f}"
+
+
 def ms(value_us):
     return f"{value_us / 1000:.2f}"
 
@@ -106,10 +110,9 @@ def peers_table(report):
                  ("pair", "what", "messages/s", "µs", "RSS MiB", "× messages/s",
                   "× messages per CPU second", "of its RSS", "note"),
                  [(f"{row['source']} → {row['sink']}", row["what"], rate(row["rate"]),
-                   f"{row['cpu_us']:.2f}", f"{row['rss_mib']:.0f}",
-                   *((f"{row['times_rate']:.1f}", f"{row['times_cpu']:.1f}",
-                      f"{row['of_rss']:.2f}") if "times_rate" in row else ("", "", "")),
-                   row.get("note", "")) for row in report["peers"]])
+                   given(row, "cpu_us", 2), given(row, "rss_mib", 0), given(row, "times_rate", 1),
+                   given(row, "times_cpu", 1), given(row, "of_rss", 2), row["note"])
+                  for row in report["peers"]])
 
 
 def tables(report):

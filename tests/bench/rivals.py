@@ -12,6 +12,7 @@ from collections import namedtuple
 from pathlib import Path
 
 import halves
+import pairs
 import subjects
 from halves import Failed
 from peers.setups import PEERS
@@ -52,7 +53,7 @@ def redis_depth(end, place):
     yield lambda: end.broker.call("XLEN", place["stream"])
 
 
-DEPTHS = {"kafka": kafka_depth, "rabbitmq": rabbit_depth, "redis": redis_depth}
+DEPTHS = {"kafka": kafka_depth, "kafka2": kafka_depth, "rabbitmq": rabbit_depth, "redis": redis_depth}
 
 
 # ---- one run ----
@@ -124,9 +125,14 @@ def by_reader(process, end, place, load):
 def run_one(places, cell, command):
     """command: as of a Peer."""
     source, sink = places.by_name[cell.source], places.by_name[cell.sink]
-    streams = places.filled(cell.source, cell.load), places.new(cell.sink, "peer")
-    process = Process(command(source, sink, streams, places.serial(), places.workdir),
-                      places.workdir)
+    if cell.sink == "kafka2":  # MirrorMaker keeps the names of topics
+        full = places.fresh(cell.source, cell.load)
+        streams = full, sink.make(full["topic"])
+    else:
+        streams = places.filled(cell.source, cell.load), places.new(cell.sink, "peer")
+    process = command(source, sink, streams, places.serial(), places.workdir)
+    if isinstance(process, list):
+        process = Process(process, places.workdir)
     try:
         if cell.sink in DEPTHS:
             first, last, extra = by_depth(process, sink, streams[1], cell.load.count)
@@ -135,12 +141,15 @@ def run_one(places, cell, command):
         rss = process.rss_mib()
     finally:
         process.end()
+    if cell.sink == "kafka2":
+        source.drop(streams[0], None)
     places.read(cell.source, streams[0], cell.load)
     sink.drop(streams[1], cell.load if cell.sink in DEPTHS else None)
     number = last[2] - first[2]
     if number <= 0:
         raise Failed("too few messages: all of them came between two looks")
-    return Outcome(number / (last[0] - first[0]), (last[1] - first[1]) * 1e6 / number, rss, extra)
+    cpu_us = None if last[1] is None else (last[1] - first[1]) * 1e6 / number
+    return Outcome(number / (last[0] - first[0]), cpu_us, rss, extra)
 
 
 # ---- all of them ----
@@ -167,13 +176,15 @@ def summary(cell, name, note, safe, rounds, own):
     row = {"source": cell.source, "sink": cell.sink, "variant": "", "what": name, "safe": safe,
            **cell.load._asdict(), "note": note}
     for field in ("rate", "cpu_us", "rss_mib"):
-        row[field] = statistics.median(getattr(outcome, field) for outcome in rounds.values())
+        values = [getattr(outcome, field) for outcome in rounds.values()]
+        row[field] = None if None in values else statistics.median(values)
     extra = max(outcome.extra for outcome in rounds.values())
     if extra:
         row["note"] = ", ".join(filter(None, (note, f"{extra} twice")))
     both = [(own[number], outcome) for number, outcome in rounds.items() if number in own]
     if name != "mbridge" and both:
         row["times_rate"] = statistics.median(mine.rate / theirs.rate for mine, theirs in both)
+    if "times_rate" in row and row["cpu_us"] is not None:
         row["times_cpu"] = statistics.median(theirs.cpu_us / mine.cpu_us for mine, theirs in both)
         row["of_rss"] = statistics.median(mine.rss_mib / theirs.rss_mib for mine, theirs in both)
     return row
@@ -184,6 +195,9 @@ def measure(places, cells, options):
     for peer in PEERS:
         if not peer.installed().exists():
             print(f"  {peer.name} is not installed, and left out: {peer.hint}", file=sys.stderr)
+    if "kafka2" in places.by_name:
+        cells = [*cells, pairs.Cell("kafka", "kafka2", pairs.load_of("kafka", "kafka", options),
+                                    {})]
     for cell in cells:
         outcomes = {}
         for number in range(options.rounds):
@@ -191,7 +205,7 @@ def measure(places, cells, options):
                 what = f"{cell.source} → {cell.sink}, {name}"
                 try:
                     outcome = run_one(places, cell, command)
-                except (Failed, AssertionError) as error:
+                except Exception as error:  # the others are measured all the same
                     failures.append({"what": what, "why": str(error)})
                     print(f"  {what:44} failed: {error}", file=sys.stderr, flush=True)
                     continue
@@ -201,5 +215,6 @@ def measure(places, cells, options):
             rows.append(summary(cell, name, note, safe, rounds, own))
             if "times_rate" in rows[-1]:
                 print(f"  {cell.source} → {cell.sink}: {rows[-1]['times_rate']:.1f} × {name}, "
-                      f"{rows[-1]['times_cpu']:.1f} × a CPU second", file=sys.stderr, flush=True)
+                      f"{rows[-1].get('times_cpu', 0):.1f} × a CPU second", file=sys.stderr,
+                      flush=True)
     return rows, failures

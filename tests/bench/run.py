@@ -23,7 +23,7 @@ import report as reports  # noqa: E402
 import rivals  # noqa: E402
 import subjects  # noqa: E402
 from halves import Failed  # noqa: E402
-from peers.install import install  # noqa: E402
+from peers.install import install, mirror_libs  # noqa: E402
 from places import Places  # noqa: E402
 
 CELLS = ("pairs", "sizes", "headers", "lanes")
@@ -82,34 +82,32 @@ def measure_core():
     return {**subjects.core_time(), "instructions": subjects.core_instructions()["instructions"]}
 
 
-def keep(report, part, rows, failures):
-    report[part] = rows
-    report["failures"] += failures
+def save(options, report):
+    if options.json:
+        Path(options.json).write_text(json.dumps(report, indent=1) + "\n")
 
 
 def measure_places(options, parts, report, places):
-    """The parts that need brokers."""
-    for part in (part for part in CELLS if part in parts):
-        print(f"-- {part}", file=sys.stderr)
-        keep(report, part, *pairs.measure(places, pairs.cells_of(part, options), options.rounds))
+    """The parts that need brokers. What is measured is saved after each: the next may take hours."""
     cells = pairs.cells_of("pairs", options)
-    if "latency" in parts:
-        print("-- latency", file=sys.stderr)
-        keep(report, "latency", *latency.measure(places, cells, options))
-    if "rss" in parts:
-        print("-- memory", file=sys.stderr)
-        keep(report, "rss", *pairs.measure_rss(places, options))
-    if "peers" in parts:
-        print("-- peers", file=sys.stderr)
-        keep(report, "peers", *rivals.measure(places, cells, options))
-    if "distance" in parts:
-        print("-- distance", file=sys.stderr)
-        keep(report, "distance", *distance.measure(places, cells, options, report))
+    makers = {part: lambda part=part: pairs.measure(places, pairs.cells_of(part, options),
+                                                    options.rounds) for part in CELLS}
+    makers |= {"peers": lambda: rivals.measure(places, cells, options),
+               "latency": lambda: latency.measure(places, cells, options),
+               "rss": lambda: pairs.measure_rss(places, options),
+               "distance": lambda: distance.measure(places, cells, options, report)}
+    for part, make in makers.items():
+        if part in parts:
+            print(f"-- {part}", file=sys.stderr, flush=True)
+            report[part], failures = make()
+            report["failures"] += failures
+            save(options, report)
 
 
 def measure(options):
     report = {"machine": machine(hold_processors(options.processors)), "rounds": options.rounds,
               "load_before": os.getloadavg()[0], "failures": []}
+    options.peers = options.peers or options.full or "peers" in (options.part or ())
     parts = PARTS if options.full else (*(options.part or USUAL_PARTS),
                                         *(["peers"] if options.peers else []))
     if "core" in parts and (options.part or options.full or not options.pair):
@@ -120,6 +118,8 @@ def measure(options):
     if not wanted:
         raise Failed("no pair has such a name")
     names = [name for name in pairs.KINDS if any(name in pair for pair in wanted)]
+    if "peers" in parts and ("kafka", "kafka") in wanted and mirror_libs().exists():
+        names.append("kafka2")
     with tempfile.TemporaryDirectory(prefix="mbridge-bench-") as workdir, \
             Places(options, workdir, names) as places:
         report["brokers"] = [place.describe() for place in places.by_name.values()]
@@ -144,8 +144,7 @@ def main(arguments):
     except Failed as error:
         print(f"bench: {error}", file=sys.stderr)
         return 1
-    if options.json:
-        Path(options.json).write_text(json.dumps(report, indent=1) + "\n")
+    save(options, report)
     if options.write:
         page.write(report, Path(options.write))
     print(reports.text(report))

@@ -10,7 +10,7 @@ import json
 from collections import namedtuple
 from pathlib import Path
 
-from . import install
+from . import install, mirror, shovel
 
 HERE = Path(__file__).resolve().parent
 PREFETCH = 2000
@@ -140,6 +140,15 @@ def _mq_note(fast):
     return note
 
 
+def _nothing(source, sink):
+    return ""
+
+
+def shovel_home():
+    """It comes with RabbitMQ."""
+    return Path("/usr/lib/rabbitmq")
+
+
 INSTALL = "./dev bench --install-peers"
 EVERYWHERE = ("kafka", "rabbitmq", "artemis", "redis")
 NOT_AMQP10 = ("kafka", "rabbitmq", "redis")
@@ -152,4 +161,12 @@ PEERS = (
          _mq_bridge(False), _mq_note(False), True),
     Peer("mq-bridge fast", install.mq_bridge, INSTALL, (NOT_AMQP10, NOT_AMQP10), _mq_bridge(True),
          _mq_note(True), False),
+    Peer("MirrorMaker 2 strict", install.mirror_libs, INSTALL, (("kafka",), ("kafka2",)),
+         mirror.command(False), _nothing, True),
+    Peer("MirrorMaker 2 fast", install.mirror_libs, INSTALL, (("kafka",), ("kafka2",)),
+         mirror.command(True), _nothing, True),
+    Peer("Shovel", shovel_home, "install RabbitMQ", (("rabbitmq", "artemis"), ("rabbitmq",)),
+         shovel.command, shovel.note, False),
+    Peer("Shovel", shovel_home, "install RabbitMQ", (("rabbitmq",), ("artemis",)),
+         shovel.command, shovel.note, False),
 )
