@@ -60,8 +60,6 @@ bool amqp_table_next(struct amqp_cursor *cursor, struct mb_slice *ret_name,
 /* Writes a tag and the value, which has a type of this platform (amqp_value_project); any other is
  * written as a void. */
 void amqp_put_value(struct amqp_writer *writer, const struct mb_value *value);
-void amqp_put_name_text(struct amqp_writer *writer, const char *name, char tag,
-                        struct mb_slice text);
 /* Deeper values are carried as their encoded bytes, or not at all: the stack is bounded. */
 #define AMQP_DEPTH_MAX 512u
 

@@ -278,14 +278,6 @@ enum mb_status amqp_table_decode(struct mb_slice table, struct mb_arena *arena,
     return MB_OK;
 }
 
-void amqp_put_name_text(struct amqp_writer *writer, const char *name, char tag,
-                        struct mb_slice text)
-{
-    amqp_put_shortstr(writer, mb_slice_text(name));
-    amqp_put_u8(writer, (unsigned char)tag);
-    amqp_put_longstr(writer, text);
-}
-
 bool amqp_table_next(struct amqp_cursor *cursor, struct mb_slice *ret_name,
                      struct mb_slice *ret_entry)
 {

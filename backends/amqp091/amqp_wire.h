@@ -3,6 +3,7 @@
 #ifndef AMQP_WIRE_H
 #define AMQP_WIRE_H
 
+#include <endian.h>
 #include <mbridge/value.h>
 #include <string.h>
 
@@ -78,10 +79,25 @@ static inline const unsigned char *amqp_take(struct amqp_cursor *cursor, size_t 
 static inline uint64_t amqp_load(const unsigned char *at, size_t size)
 {
     uint64_t value = 0;
+    uint64_t u64;
+    uint32_t u32;
+    uint16_t u16;
 
-    for (size_t i = 0; i < size; i++)
-        value = value << 8 | at[i];
-    return value;
+    switch (size) {
+    case 2:
+        memcpy(&u16, at, sizeof u16);
+        return be16toh(u16);
+    case 4:
+        memcpy(&u32, at, sizeof u32);
+        return be32toh(u32);
+    case 8:
+        memcpy(&u64, at, sizeof u64);
+        return be64toh(u64);
+    default:
+        for (size_t i = 0; i < size; i++)
+            value = value << 8 | at[i];
+        return value;
+    }
 }
 
 static inline uint64_t amqp_take_number(struct amqp_cursor *cursor, size_t size)
@@ -128,9 +144,26 @@ static inline struct mb_slice amqp_take_shortstr(struct amqp_cursor *cursor)
 
 static inline void amqp_store(unsigned char *at, uint64_t value, size_t size)
 {
-    for (size_t i = size; i > 0; i--) {
-        at[i - 1] = (unsigned char)value;
-        value >>= 8;
+    uint64_t u64 = htobe64(value);
+    uint32_t u32 = htobe32((uint32_t)value);
+    uint16_t u16 = htobe16((uint16_t)value);
+
+    switch (size) {
+    case 2:
+        memcpy(at, &u16, sizeof u16);
+        return;
+    case 4:
+        memcpy(at, &u32, sizeof u32);
+        return;
+    case 8:
+        memcpy(at, &u64, sizeof u64);
+        return;
+    default:
+        for (size_t i = size; i > 0; i--) {
+            at[i - 1] = (unsigned char)value;
+            value >>= 8;
+        }
+        return;
     }
 }
 
@@ -193,6 +226,24 @@ static inline void amqp_put_longstr(struct amqp_writer *writer, struct mb_slice 
 {
     amqp_put_u32(writer, (uint32_t)bytes.size);
     amqp_put_bytes(writer, bytes);
+}
+
+/* An entry of a table. Inline: the names are literals nearly always. */
+static inline void amqp_put_name_text(struct amqp_writer *writer, const char *name, char tag,
+                                      struct mb_slice text)
+{
+    size_t name_size = strlen(name) & 0xffu;
+    unsigned char *at = amqp_room(writer, 1 + name_size + 1 + 4 + text.size);
+
+    if (at == NULL)
+        return;
+    *at++ = (unsigned char)name_size;
+    memcpy(at, name, name_size);
+    at += name_size;
+    *at++ = (unsigned char)tag;
+    amqp_store(at, text.size, 4);
+    if (text.size > 0)
+        memcpy(at + 4, text.data, text.size);
 }
 
 /* The bits of the property flags; the lowest says that more flags follow. */
