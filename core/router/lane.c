@@ -464,13 +464,16 @@ void mb_lane_stop(struct mb_lane *lane, int64_t deadline_ms)
         lane->source_ops->pause(lane->source.source, true);
 }
 
-uint64_t mb_lane_opens(const struct mb_lane *lane)
+uint64_t mb_lane_changes(const struct mb_lane *lane)
 {
-    uint64_t opens = lane->source.opens;
+    uint64_t changes = (uint64_t)lane->source.opens + lane->source.closes;
 
-    for (uint32_t i = 0; i < lane->outlets_count; i++)
-        opens += lane->outlets[i].port.opens;
-    return opens;
+    for (uint32_t i = 0; i < lane->outlets_count; i++) {
+        const struct mb_port *port = &lane->outlets[i].port;
+
+        changes += (uint64_t)port->opens + port->closes;
+    }
+    return changes;
 }
 
 static bool wait_add(const struct mb_wait *wait, int16_t mask,

@@ -187,7 +187,7 @@ bool mb_lane_step(struct mb_lane *lane, int64_t now_ms);
 void mb_lane_stop(struct mb_lane *lane, int64_t deadline_ms);
 
 /* Differs from the last time if a descriptor may have been closed meanwhile. */
-uint64_t mb_lane_opens(const struct mb_lane *lane);
+uint64_t mb_lane_changes(const struct mb_lane *lane);
 
 /* Adds descriptors through add and lowers *deadline_ms. true: do not sleep. */
 bool mb_lane_wait(struct mb_lane *lane, void (*add)(void *context, int fd, int16_t events),

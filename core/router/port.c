@@ -277,6 +277,7 @@ static void submit(struct mb_port *port, enum mb_port_state state, void (*run)(s
                    void (*done)(struct mb_job *))
 {
     port->state = state;
+    port->closes += state == MB_PORT_CLOSING;
     port->job = (struct mb_job){
         .run = run, .done = done, .mailbox = port->env->mailbox, .wake = port->wake};
     mb_connector_submit(port->env->connector, &port->job);

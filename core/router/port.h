@@ -42,7 +42,8 @@ struct mb_port {
 
     struct mb_source *source; /* the instance, by role */
     struct mb_sink *sink;
-    uint32_t opens; /* how often an instance was opened */
+    uint32_t opens;  /* how often an instance was opened */
+    uint32_t closes; /* how often one was given away to be closed */
 
     /* What the instance refers to until it is closed. */
     struct mb_applied *endpoint_applied;

@@ -72,7 +72,7 @@ static void lane_park(struct mb_worker *worker, struct mb_worker_lane *lane, int
 
     mb_watch_begin(&lane->watch);
     ready = mb_lane_wait(lane->lane, mb_watch_add, &lane->watch, &deadline_ms);
-    if (!mb_watch_end(&lane->watch, mb_lane_opens(lane->lane)) && now_ms + BLIND_MS < deadline_ms)
+    if (!mb_watch_end(&lane->watch, mb_lane_changes(lane->lane)) && now_ms + BLIND_MS < deadline_ms)
         deadline_ms = now_ms + BLIND_MS;
     if (ready || deadline_ms <= now_ms)
         make_ready(lane);
