@@ -41,14 +41,16 @@ static const struct field_name {
 };
 
 #define FIELDS_COUNT (sizeof field_names / sizeof field_names[0])
+#define LOST_AT      20u /* the row of MB_LOST_BODY */
 
+/* The rows stand in the order of their bits, which have one gap. */
 const char *mb_field_name(uint64_t bit)
 {
-    for (size_t i = 0; i < FIELDS_COUNT; i++) {
-        if (field_names[i].bit == bit)
-            return field_names[i].name;
-    }
-    return NULL;
+    size_t at = bit != 0 ? (size_t)__builtin_ctzll(bit) : FIELDS_COUNT;
+
+    if (bit >= MB_LOST_BODY)
+        at = at - (size_t)__builtin_ctzll(MB_LOST_BODY) + LOST_AT;
+    return at < FIELDS_COUNT && field_names[at].bit == bit ? field_names[at].name : NULL;
 }
 
 uint64_t mb_field_of(struct mb_slice name)
