@@ -9,7 +9,7 @@
  */
 #include "amqp_source.h"
 
-#define ACK_INTERVAL_MS 5
+#define ACK_INTERVAL_MS 3
 /* The broker sends on meanwhile: it has been told of the rest. */
 #define ACK_SHARE 16u
 
