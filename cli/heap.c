@@ -9,6 +9,8 @@
 #define LARGE_BYTES (128 * 1024)
 #define KEPT_BYTES  (512 * 1024)
 
+#define REST_EVERY_MS 30000
+
 /*
  * Connections are opened and closed by threads of their own, and each Kafka client has several: by
  * default glibc gives each its own heap, up to eight a core, and each of these heaps keeps what the
@@ -29,10 +31,30 @@ void cli_heap_settle(void)
     mallopt(M_TRIM_THRESHOLD, KEPT_BYTES);
 }
 
+/* By itself glibc gives back only what lies at the end of the heap: what a backlog has needed would
+ * stay for ever below one small piece that lives long. */
+int64_t cli_heap_rest(int64_t now_ms)
+{
+    static int64_t rest_at_ms;
+
+    if (now_ms >= rest_at_ms) {
+        if (rest_at_ms > 0)
+            malloc_trim(KEPT_BYTES);
+        rest_at_ms = now_ms + REST_EVERY_MS;
+    }
+    return rest_at_ms;
+}
+
 #else
 
 void cli_heap_settle(void)
 {
+}
+
+int64_t cli_heap_rest(int64_t now_ms)
+{
+    (void)now_ms;
+    return INT64_MAX;
 }
 
 #endif

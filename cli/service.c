@@ -2,6 +2,7 @@
 #include "cli/service.h"
 
 #include "cli/dump.h"
+#include "cli/heap.h"
 #include "cli/notify.h"
 #include "core/base/clock.h"
 
@@ -178,13 +179,15 @@ static void loop(struct cli_service *service)
                            {.fd = mb_bridge_fd(service->bridge), .events = POLLIN}};
     int watchdog_ms = cli_notify_watchdog_ms();
     int period_ms = watchdog_ms > 0 ? watchdog_ms : 60000;
+    int64_t rest_ms;
     int64_t next_ms;
 
     if (service->tick != NULL && service->tick_ms < period_ms)
         period_ms = service->tick_ms;
     next_ms = mb_clock_monotonic_ms() + period_ms;
     while (service->status.state != MB_BRIDGE_FINISHED) {
-        if (poll(fds, 2, wait_ms(next_ms)) < 0 && errno != EINTR)
+        rest_ms = cli_heap_rest(mb_clock_monotonic_ms());
+        if (poll(fds, 2, wait_ms(next_ms < rest_ms ? next_ms : rest_ms)) < 0 && errno != EINTR)
             break;
         take_signals(service);
         mb_bridge_poll(service->bridge, &service->status);
