@@ -51,7 +51,9 @@ class Harassed:
              "retry": {"initial": "10ms", "max": "100ms"}, **route}], **settings))
         self._collector = self._file("collect", config(fresh("collector"), endpoints, [
             {"name": "collect", "from": {"endpoint": "b", **sink.source(arrived)},
-             "to": {"endpoint": "c", "stream": self._collected}}], **settings))
+             "to": {"endpoint": "c", "stream": self._collected}}],
+            # It judges: a busy broker has time to hand out what it has.
+            **{**settings, "drain_idle": "2s", "drain_timeout": "30s"}))
 
     def _file(self, name, text):
         path = self._workdir / f"{name}.conf"
