@@ -13,6 +13,7 @@ from support.harassed import preload
 from support.pair import WINDOW
 from support.route import stop_and_judge
 from support.wait import until
+from support.wire import Wire
 
 HOUR_MS = 3_600_000
 SETTINGS_MS = (HOUR_MS, -HOUR_MS, 0)
@@ -72,10 +73,8 @@ def _set_while_refused(proxied, clock, dice, rounds):
     """What waits for its next attempt does not wait longer, nor is it any earlier for ever."""
     for ms in _settings(dice, rounds):
         proxied.route.stream.fault()
-        known = len(proxied.bridge.run.log)
         proxied.proxy.refuse()
-        until(lambda: len(proxied.bridge.run.log) > known, SOON_S, "the refusal is noticed",
-              detail=proxied.bridge.run.tail)
+        Wire(proxied.proxy, proxied.delivered, dice).stands()
         clock.set(ms)
         proxied.proxy.heal()
         wanted = proxied.delivered() + 100

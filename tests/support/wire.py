@@ -17,7 +17,7 @@ class Wire:
 
     def refuse(self):
         self.proxy.refuse()
-        self._stands()
+        self.stands()
         self.proxy.heal()
 
     def half_close(self):
@@ -26,19 +26,19 @@ class Wire:
     def lost_answers(self):
         """Only the acknowledgements are lost."""
         self.proxy.lose_answers()
-        self._stands()
+        self.stands()
         self.proxy.reset()
         self.proxy.heal()
 
     def black_hole(self):
         self.proxy.freeze()
-        self._stands()
+        self.stands()
         self.proxy.reset()
         self.proxy.heal()
 
     def stutter(self):
         self.proxy.freeze(self._dice.choice(["up", "down"]))
-        self._stands()
+        self.stands()
         self.proxy.heal()
 
     def slices(self):
@@ -57,7 +57,7 @@ class Wire:
               interval=0.1)
         self.proxy.heal()
 
-    def _stands(self):
+    def stands(self):
         """Until deliveries stand still: what was under way has come through."""
         last = [-1]
 
