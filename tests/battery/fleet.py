@@ -33,6 +33,7 @@ class Fleet:
         self._stack = contextlib.ExitStack()
         self._proxied = None
         self._proxies, self._used = [], {}
+        self.spoilt = False  # a broker is not as it should be: the next row has others
 
     def side(self, name, which="a"):
         """The platform as an end of a route. which: "a", or "b" for another broker of its kind."""

@@ -18,6 +18,7 @@ from battery import table  # noqa: E402
 from battery.fleet import Fleet  # noqa: E402
 from battery.play import play, reason_of, rows_of, short_rows  # noqa: E402
 from battery.sanitized import SLOWER, Sanitizer, ring_rows  # noqa: E402
+from battery.side_by_side import SideBySide, numbers_of  # noqa: E402
 from battery.trial import ABSENT, BROKEN  # noqa: E402
 
 ROOT = HERE.parent.parent
@@ -36,6 +37,8 @@ def arguments(words):
                         help="each case over four pairs, in which each platform is source and sink")
     parser.add_argument("--sanitize", choices=sorted(SLOWER),
                         help="the bridge is built with that sanitizer, and a report breaks the row")
+    parser.add_argument("--jobs", type=int, default=1, metavar="N",
+                        help="so many cases at the same time; they spend most of it waiting")
     parser.add_argument("--fresh", action="store_true",
                         help="begin a new table; else what the JSON file holds is added to")
     parser.add_argument("--replace", action="store_true",
@@ -48,6 +51,7 @@ def arguments(words):
     parser.add_argument("--markdown", type=Path, metavar="FILE",
                         help="default: beside the JSON file")
     parser.add_argument("--junit", type=Path, metavar="FILE", help=argparse.SUPPRESS)
+    parser.add_argument("--part", action="store_true", help=argparse.SUPPRESS)  # of --jobs
     parser.add_argument("--keep", type=Path, metavar="FOLDER",
                         help="keep logs, ledgers and arrivals of every row there")
     chosen = parser.parse_args(words)
@@ -109,6 +113,8 @@ class Session:
             row = self._sanitizer.judge(row, folder)
         if not self._keep and row["result"] != BROKEN:
             shutil.rmtree(folder, ignore_errors=True)
+        if self._fleet and self._fleet.spoilt:
+            self.end()
         return row
 
     def _start(self, number):
@@ -164,6 +170,52 @@ def play_all(options, seed, parts):
     return played
 
 
+def play_side_by_side(options, seed, parts):
+    """As play_all."""
+    workdir = Path(tempfile.mkdtemp(prefix="mbridge-battery-"))
+    books, odd = {}, []
+
+    def command(number, path):
+        words = ["--part", "--json", path, "--seed", seed] + (["--long"] if options.long else [])
+        for case in [name for name in options.case if name.split()[0].upper() == number] or [number]:
+            words += ["--case", case]
+        for pair in options.pair:
+            words += ["--pair", pair]
+        for name in ("rounds", "sanitize"):
+            if getattr(options, name) is not None:
+                words += [f"--{name}", getattr(options, name)]
+        if options.ring:
+            words += ["--ring"]
+        if options.keep:
+            words += ["--keep", options.keep / number]
+        return [sys.executable, __file__, *map(str, words)]
+
+    def told(path, status):
+        rows = table.load(path)
+        if status not in (0, 1) or not rows:
+            odd.append(f"{path.stem}: exit {status}")
+        books[path] = rows
+        write(options, parts + sum(books.values(), []))
+
+    rows = chosen_rows(options, seed)
+    if options.replace:
+        names = {(case.number, case.variant, "-".join(pair)) for case, pair in rows}
+        parts[:] = [part for part in parts if table.name_of(part) not in names]
+    try:
+        SideBySide(options.jobs, workdir, command).play(numbers_of(rows), told)
+    except KeyboardInterrupt as error:
+        print(f"interrupted {error}".strip())
+        options.interrupted = True
+        books.update((path, table.load(path)) for path in workdir.glob("*.json"))
+    played = sum(books.values(), [])
+    write(options, parts + played)
+    if odd:
+        print("did not come to their end: " + ", ".join(odd))
+        options.interrupted = True
+    shutil.rmtree(workdir, ignore_errors=True)
+    return played
+
+
 def main(words):
     options = arguments(words)
     seed = options.seed
@@ -182,12 +234,15 @@ def main(words):
     if options.merge:
         write(options, parts)
     else:
-        print(f"seed {seed} (repeat with --seed {seed})", flush=True)
-        played = play_all(options, seed, parts)
+        if not options.part:
+            print(f"seed {seed} (repeat with --seed {seed})", flush=True)
+        play_rows = play_side_by_side if options.jobs > 1 else play_all
+        played = play_rows(options, seed, parts)
         if options.junit:
             junit(options.junit, played)
     rows = table.merge(parts + played)
-    print(f"{table.totals(rows)}\n{options.markdown}\n{options.json}")
+    if not options.part:
+        print(f"{table.totals(rows)}\n{options.markdown}\n{options.json}")
     if options.interrupted:
         return 130
     return 1 if any(row["result"] == BROKEN for row in rows) else 0

@@ -3,6 +3,8 @@
 
 import os
 import random
+import sys
+import time
 
 import pytest
 
@@ -10,6 +12,7 @@ from battery import table
 from battery.fleet import Fleet
 from battery.play import CASES, play, rows_of, short_rows
 from battery.sanitized import SLOWER, Sanitizer, ring_rows
+from battery.side_by_side import SideBySide, numbers_of
 from battery.trial import ABSENT, BROKEN, KEPT
 
 
@@ -51,6 +54,30 @@ def test_the_same_seed_chooses_the_same_rows():
     # Over the days all of what is short has its turn.
     assert {case.number for rows in chosen for case, _ in rows} == {
         case.number for case in CASES if case.short}
+
+
+def test_cases_side_by_side_are_all_the_cases():
+    numbers = numbers_of(list(rows_of()))
+    assert numbers[0] == "F3" and sorted(numbers) == sorted({case.number for case in CASES})
+
+
+def test_cases_side_by_side_end_when_one_is_interrupted(tmp_path):
+    """A case that has ended is told; those under way are ended, those to come are not begun."""
+    told, begun = [], []
+
+    def command(number, path):
+        begun.append(number)
+        body = "pass" if number == "F1" else "import time; time.sleep(600)"
+        return [sys.executable, "-c", body]
+
+    def interrupted(path, status):
+        told.append((path.stem, status))
+        raise KeyboardInterrupt
+
+    began = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        SideBySide(2, tmp_path, command).play(["F1", "F2", "F3", "F4"], interrupted)
+    assert told == [("F1", 0)] and "F2" in begun and time.monotonic() < began + 60
 
 
 def part(result, pair="kafka-redis", **counts):

@@ -83,14 +83,19 @@ class Trial:
             self.row["result"] = KEPT
         except Exception as error:  # a case that fails is a result; the next ones are played too
             self.row.update(result=BROKEN, detail=f"{type(error).__name__}: {error}")
-        finally:
+        try:
             self._tidy()
+        except Exception as error:  # a broker that does not come back
+            self.fleet.spoilt = True
+            self.row.update(result=BROKEN, detail=f"afterwards: {type(error).__name__}: {error}")
         self.row["seconds"] = round(time.monotonic() - began, 1)
         return self.row
 
     def _tidy(self):
-        self.fleet.heal()  # before the processes end, which wait for their brokers
-        self._stack.close()
+        try:
+            self.fleet.heal()  # before the processes end, which wait for their brokers
+        finally:
+            self._stack.close()
 
 
 def delivered_of(bridge, seconds=15):
