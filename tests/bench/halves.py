@@ -3,6 +3,7 @@
 
 import json
 import subprocess
+import tempfile
 import threading
 from collections import namedtuple
 from pathlib import Path
@@ -25,7 +26,7 @@ def build_dir():
 
 
 class Half:
-    """A running one. What it prints is read by a thread, so that it never waits for us."""
+    """A running one."""
 
     def __init__(self, call, load, **more):
         path = build_dir() / "bench" / call.program
@@ -35,8 +36,10 @@ class Half:
         words = [path, call.verb, call.address, call.stream, load.count, load.size,
                  f"headers={load.headers}", *call.options,
                  *(f"{name}={value}" for name, value in more.items())]
+        # What is wrong goes to a file: nobody has to read it meanwhile.
+        self._errors = tempfile.TemporaryFile("w+")
         self.process = subprocess.Popen([str(word) for word in words], stdin=subprocess.PIPE,
-                                        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+                                        stdout=subprocess.PIPE, stderr=self._errors, text=True)
         self._timer = threading.Timer(RUN_MAX_S, self.process.kill)
         self._timer.daemon = True
         self._timer.start()
@@ -52,10 +55,10 @@ class Half:
         self.process.stdin.flush()
 
     def result(self):
-        out, err = self.process.communicate()
+        out = self.process.stdout.read()
+        if self.process.wait() != 0:
+            self._fail()
         self._timer.cancel()
-        if self.process.returncode != 0:
-            raise Failed(f"{self.name}: {err.strip() or self.process.returncode}")
         line = json.loads(out)
         return Result(line["messages"] / line["seconds"], line["cpu_us"] / line["messages"],
                       line["seconds"], line.get("ages_us"))
@@ -65,10 +68,14 @@ class Half:
         if self.process.poll() is None:
             self.process.kill()
         self.process.wait()
+        for pipe in (self.process.stdin, self.process.stdout, self._errors):
+            pipe.close()
 
     def _fail(self):
         self.process.kill()
-        raise Failed(f"{self.name}: {self.process.stderr.read().strip() or 'ended early'}")
+        code = self.process.wait()
+        self._errors.seek(0)
+        raise Failed(f"{self.name}: {self._errors.read().strip() or f'ended with {code}'}")
 
 
 def run(call, load, **more):

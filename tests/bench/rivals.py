@@ -33,13 +33,13 @@ Outcome = namedtuple("Outcome", "rate cpu_us rss_mib extra")
 def kafka_depth(end, place):
     from kafka import KafkaConsumer, TopicPartition
 
-    consumer = KafkaConsumer(bootstrap_servers=end.broker.bootstrap)
+    consumer = KafkaConsumer(bootstrap_servers=end.broker.bootstrap, group_id=None)
     try:
         parts = [TopicPartition(place["topic"], number)
                  for number in sorted(consumer.partitions_for_topic(place["topic"]))]
         yield lambda: sum(consumer.end_offsets(parts).values())
     finally:
-        consumer.close()
+        consumer.close(autocommit=False, timeout_ms=5000)
 
 
 @contextlib.contextmanager

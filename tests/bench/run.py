@@ -9,6 +9,7 @@ import argparse
 import json
 import os
 import platform
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -22,6 +23,7 @@ import pairs  # noqa: E402
 import report as reports  # noqa: E402
 import rivals  # noqa: E402
 import subjects  # noqa: E402
+from brokers import BrokerError  # noqa: E402
 from halves import Failed  # noqa: E402
 from peers.install import install, mirror_libs  # noqa: E402
 from places import Places  # noqa: E402
@@ -141,7 +143,7 @@ def main(arguments):
     try:
         report = (json.loads(Path(options.from_json).read_text()) if options.from_json
                   else measure(options))
-    except Failed as error:
+    except (Failed, BrokerError, TimeoutError, subprocess.TimeoutExpired) as error:
         print(f"bench: {error}", file=sys.stderr)
         return 1
     save(options, report)

@@ -38,13 +38,13 @@ def command(source, sink, streams, serial, workdir):
                 "src-prefetch-count": PREFETCH, "dest-uri": _uri(sink)}
     if source.name == "rabbitmq":
         settings |= {"src-protocol": "amqp091", "src-queue": streams[0]["queue"]}
-    else:
-        settings |= {"src-protocol": "amqp10", "src-address": streams[0]["address"]}
+    else:  # without the prefix Artemis would make an address that drops what nobody awaits
+        settings |= {"src-protocol": "amqp10", "src-address": f"queue://{streams[0]['address']}"}
     if sink.name == "rabbitmq":
         settings |= {"dest-protocol": "amqp091", "dest-queue": streams[1]["queue"],
                      "dest-publish-properties": {"delivery_mode": 2}}
     else:
-        settings |= {"dest-protocol": "amqp10", "dest-address": streams[1]["address"]}
+        settings |= {"dest-protocol": "amqp10", "dest-address": f"queue://{streams[1]['address']}"}
     return Shovel((source if source.name == "rabbitmq" else sink).broker, settings)
 
 
