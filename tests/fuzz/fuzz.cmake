@@ -20,6 +20,7 @@
 # by seed, with any compiler.
 #
 #   ./dev fuzz --inputs 1000000 [NAME]     all of them, or those of a name, with ASan and UBSan
+#       10,000,000 each are 90 minutes of CPU time: mutants 40, config 25, url 8, all others 20
 #   tests/fuzz_NAME -runs=5000000 -seed=7     prints what it ran, and how fast
 #   tests/fuzz_NAME -seed=7 -only=1234        one input again: the number that a failure printed
 #   tests/fuzz_NAME crash-7-1234              the same from the file that it left behind
