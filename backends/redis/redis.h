@@ -114,9 +114,11 @@ struct redis_client {
     struct redis_node node;
     int64_t timeout_ms; /* how long the server may be silent */
     int64_t read_ms;    /* when input was looked for last */
+    int64_t came_ms;    /* when the last input came */
     int64_t asked_ms;   /* when output began to wait for an answer; 0: nothing is awaited */
     uint64_t id;        /* CLIENT ID; 0: not known */
     bool wants_write;   /* the socket was full */
+    bool deaf;          /* input may wait: it wakes nobody */
     bool unread;        /* the last read stopped before the socket, or TLS, was empty */
     bool drained;       /* it found the end of the input, and nobody has slept since */
     bool broken;
@@ -216,13 +218,13 @@ enum mb_status redis_sentinel_master(const struct mb_open_params *params,
 
 struct redis_topology {
     bool cluster;
-    struct redis_node nodes[REDIS_NODES_MAX]; /* masters; without cluster one */
+    struct redis_node *nodes; /* masters; without cluster one */
     size_t nodes_count;
-    uint8_t slots[REDIS_SLOTS]; /* index into nodes; REDIS_NODES_MAX: nobody serves it */
+    uint8_t *slots; /* cluster: index into nodes; REDIS_NODES_MAX: nobody serves it */
 };
 
 /* Finds out where to go: the address itself, what Sentinel says, or a cluster's map. *ret_topology
- * is allocated from the host. */
+ * is one allocation from the host. */
 enum mb_status redis_topology_load(const struct mb_open_params *params,
                                    const struct redis_endpoint *endpoint,
                                    const struct redis_address *address, int64_t deadline_ms,

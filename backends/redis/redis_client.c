@@ -189,6 +189,7 @@ enum mb_status redis_client_read(struct redis_client *client, int64_t now_ms, st
     /* What came before the end is used first; the next read finds the end again. */
     if (transfer == TRANSFER_FAILED)
         client->broken = false;
+    client->came_ms = now_ms;
     return MB_OK;
 }
 
@@ -206,13 +207,15 @@ static void add_fd(struct mb_wait *wait, int fd, int16_t events)
 
 void redis_client_fds(struct redis_client *client, int epoll, struct mb_wait *wait)
 {
-    struct epoll_event event = {.events = EPOLLIN | (client->wants_write ? EPOLLOUT : 0u)};
+    struct epoll_event event = {.events = (client->deaf ? 0u : EPOLLIN) |
+                                          (client->wants_write ? EPOLLOUT : 0u)};
 
     client->drained = false;
     if (client->unread)
         wait->ready = true;
     if (epoll < 0)
-        add_fd(wait, client->fd, (int16_t)(POLLIN | (client->wants_write ? POLLOUT : 0)));
+        add_fd(wait, client->fd,
+               (int16_t)((client->deaf ? 0 : POLLIN) | (client->wants_write ? POLLOUT : 0)));
     else if (event.events != client->events &&
              epoll_ctl(epoll, EPOLL_CTL_MOD, client->fd, &event) == 0)
         client->events = event.events;

@@ -126,7 +126,7 @@ static enum mb_status ask_slots(struct redis_client *client, struct redis_topolo
     if (status != MB_OK)
         return status;
     topology->nodes_count = 0;
-    memset(topology->slots, (int)REDIS_NODES_MAX, sizeof topology->slots);
+    memset(topology->slots, (int)REDIS_NODES_MAX, REDIS_SLOTS);
     if (reply->type == REDIS_REPLY_ERROR) {
         status = redis_refuse(client, (struct mb_slice){reply->str, (size_t)reply->len},
                               "CLUSTER SLOTS", err);
@@ -177,11 +177,16 @@ enum mb_status redis_topology_load(const struct mb_open_params *params,
                                    const struct redis_address *address, int64_t deadline_ms,
                                    struct redis_topology **ret_topology, struct mb_error *err)
 {
-    struct redis_topology *topology = redis_alloc_zero(params->host, sizeof *topology);
+    size_t nodes = address->cluster ? REDIS_NODES_MAX : 1;
+    size_t size = sizeof(struct redis_topology) + nodes * sizeof(struct redis_node);
+    struct redis_topology *topology =
+        redis_alloc_zero(params->host, size + (address->cluster ? REDIS_SLOTS : 0));
     enum mb_status status = MB_OK;
 
     if (topology == NULL)
         return mb_error_set(err, MB_NO_MEMORY, MB_CAUSE_CONNECTION, "memory", "out of memory");
+    topology->nodes = (struct redis_node *)(topology + 1);
+    topology->slots = address->cluster ? (unsigned char *)topology + size : NULL;
     topology->cluster = address->cluster;
     topology->nodes_count = 1;
     if (address->cluster)

@@ -43,7 +43,7 @@ static void put_ack_head(struct mb_source *source, const struct redis_scope *sco
 /* The flight that an acknowledgement is about; NULL: it is of another time. */
 static struct redis_flight *find_flight(struct mb_source *source, const struct mb_ack *ack)
 {
-    struct redis_flight *flight = &source->flights[ack->token & source->flights_mask];
+    struct redis_flight *flight = redis_flight_at(source, ack->token);
 
     return ack->scope < source->scopes_count && ack->epoch == source->scopes[ack->scope].epoch &&
                    ack->token < source->flights_head && ack->token >= source->flights_tail &&
@@ -56,7 +56,7 @@ static void close_flight(struct mb_source *source, struct redis_flight *flight)
 {
     flight->open = false;
     while (source->flights_tail < source->flights_head &&
-           !source->flights[source->flights_tail & source->flights_mask].open)
+           !redis_flight_at(source, source->flights_tail)->open)
         source->flights_tail++;
 }
 
@@ -163,9 +163,10 @@ enum mb_status redis_commands_ack(struct mb_source *source, const struct mb_ack 
         if (source->acks_count >= source->acks_max && status == MB_OK)
             status = redis_commands_flush(source, err);
     }
-    if (status == MB_OK && source->flights_tail == source->flights_head)
-        status = redis_commands_flush(source, err);
-    return status;
+    if (source->flights_tail < source->flights_head)
+        return status;
+    source->flights_base = source->flights_head;
+    return status == MB_OK ? redis_commands_flush(source, err) : status;
 }
 
 void redis_commands_forget(struct mb_source *source, struct redis_scope *scope,
@@ -288,7 +289,7 @@ static void refresh_scope(struct mb_source *source, uint32_t index, int64_t olde
         size_t ids = 0;
 
         for (; token < source->flights_head && ids < IDS_MAX; token++) {
-            const struct redis_flight *flight = &source->flights[token & source->flights_mask];
+            const struct redis_flight *flight = redis_flight_at(source, token);
 
             ids += flight->open && flight->scope == index && flight->taken_ms <= older_than_ms;
         }
@@ -301,7 +302,7 @@ static void refresh_scope(struct mb_source *source, uint32_t index, int64_t olde
         redis_out_text(out, source->consumer);
         redis_out_text(out, "0");
         for (; first < token; first++) {
-            const struct redis_flight *flight = &source->flights[first & source->flights_mask];
+            const struct redis_flight *flight = redis_flight_at(source, first);
 
             if (flight->open && flight->scope == index && flight->taken_ms <= older_than_ms)
                 redis_out_id(out, flight->hi, flight->lo);

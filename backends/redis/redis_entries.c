@@ -24,7 +24,7 @@ static bool is_in_flight(const struct mb_source *source, uint32_t scope,
                          struct mb_position position)
 {
     for (uint64_t token = source->flights_tail; token < source->flights_head; token++) {
-        const struct redis_flight *flight = &source->flights[token & source->flights_mask];
+        const struct redis_flight *flight = redis_flight_at(source, token);
 
         if (flight->open && flight->scope == scope && flight->hi == position.hi &&
             flight->lo == position.lo)
@@ -116,7 +116,7 @@ static void register_flight(struct mb_source *source, struct redis_scope *scope,
     message->token = token;
     message->scope = (uint32_t)(scope - source->scopes);
     message->epoch = scope->epoch;
-    source->flights[token & source->flights_mask] = (struct redis_flight){
+    *redis_flight_at(source, token) = (struct redis_flight){
         message->position.hi, message->position.lo, source->now_ms, message->scope, true};
 }
 

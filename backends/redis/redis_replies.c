@@ -6,6 +6,9 @@ static void advance_tail(struct mb_sink *sink)
 {
     while (sink->tail < sink->head && redis_at_place(sink, sink->tail)->state == REDIS_STATE_FREE)
         sink->tail++;
+    /* No more of the ring is touched than is in use. */
+    if (sink->tail == sink->head)
+        sink->tail = sink->head = 0;
 }
 
 /* An earlier message of the same stream has to go first. */

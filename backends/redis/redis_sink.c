@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #define WINDOW_MIN 64u
+#define BUSY_MIN   1024u /* unanswered: more than a server does in a millisecond */
 #define WINDOW_MAX (1u << 17)
 #define VALUE_MAX  ((uint64_t)512 << 20)
 /* The list of fields of one entry, and header values that had to become text. */
@@ -55,6 +56,7 @@ static void sink_close(struct mb_sink *sink)
     mb_carry_release(&sink->carry);
     mb_scratch_release(&sink->scratch);
     host->release(host->context, sink->links);
+    host->release(host->context, sink->asked);
     host->release(host->context, sink->topology);
     host->release(host->context, sink->ring);
     host->release(host->context, sink->done);
@@ -183,8 +185,8 @@ static enum mb_status sink_open(const struct mb_open_params *params, struct mb_s
     sink->capacity = WINDOW_MIN;
     while (sink->capacity < params->window_messages && sink->capacity < WINDOW_MAX)
         sink->capacity *= 2;
-    sink->ring = redis_alloc_zero(host, sink->capacity * sizeof *sink->ring);
-    sink->done = redis_alloc_zero(host, sink->capacity * sizeof *sink->done);
+    sink->ring = host->alloc(host->context, sink->capacity * sizeof *sink->ring);
+    sink->done = host->alloc(host->context, sink->capacity * sizeof *sink->done);
     status = redis_address_resolve(params->endpoint, &address, err);
     if (status == MB_OK && (sink->ring == NULL || sink->done == NULL))
         status = mb_error_set(err, MB_NO_MEMORY, MB_CAUSE_CONNECTION, "memory", "out of memory");
@@ -195,9 +197,12 @@ static enum mb_status sink_open(const struct mb_open_params *params, struct mb_s
                                      &sink->topology, err);
     if (status == MB_OK) {
         sink->links = redis_alloc_zero(host, sink->topology->nodes_count * sizeof *sink->links);
-        status = sink->links == NULL ? mb_error_set(err, MB_NO_MEMORY, MB_CAUSE_CONNECTION,
-                                                    "memory", "out of memory")
-                                     : open_links(sink, params, &address, deadline_ms, err);
+        if (address.cluster)
+            sink->asked = redis_alloc_zero(host, REDIS_SLOTS);
+        status =
+            sink->links == NULL || (address.cluster && sink->asked == NULL)
+                ? mb_error_set(err, MB_NO_MEMORY, MB_CAUSE_CONNECTION, "memory", "out of memory")
+                : open_links(sink, params, &address, deadline_ms, err);
     }
     explicit_bzero(&address, sizeof address);
     if (status != MB_OK) {
@@ -206,6 +211,19 @@ static enum mb_status sink_open(const struct mb_open_params *params, struct mb_s
     }
     *ret_sink = sink;
     return MB_OK;
+}
+
+/* The server answers what one read brought it, 16 KB: a busy lane would be woken for every 60
+ * messages. While the server has enough to do, the rest of this millisecond's answers may gather.
+ */
+static void rest(struct redis_target *link, struct mb_wait *wait)
+{
+    struct redis_client *client = link->client;
+
+    client->deaf =
+        link->expected_count >= BUSY_MIN && client->came_ms == redis_now_ms(client->host);
+    if (client->deaf && client->came_ms + 1 < wait->deadline_ms)
+        wait->deadline_ms = client->came_ms + 1;
 }
 
 static void sink_fds(struct mb_sink *sink, struct mb_wait *wait)
@@ -218,6 +236,7 @@ static void sink_fds(struct mb_sink *sink, struct mb_wait *wait)
             continue;
         if (link->unwaited > 0)
             wait->ready = true;
+        rest(link, wait);
         redis_client_fds(link->client, sink->epoll, wait);
         deadline_ms =
             link->client->asked_ms + link->client->timeout_ms + sink->options->wait_timeout_ms + 1;
@@ -271,6 +290,8 @@ static enum mb_status sink_completions(struct mb_sink *sink, struct mb_completio
         completion->reason = done->reason;
         completion->text = done->cause != MB_CAUSE_NONE ? sink->text : NULL;
     }
+    if (sink->done_head == sink->done_tail)
+        sink->done_head = sink->done_tail = 0;
     *ret_count = count;
     return status;
 }

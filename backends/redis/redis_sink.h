@@ -69,9 +69,9 @@ struct mb_sink {
     bool blocked;
     bool was_blocked; /* what the core knows */
     int epoll;
-    uint8_t asked[REDIS_SLOTS]; /* node + 1 that a slot is moving to; 0: none */
-    uint32_t capacity;          /* of both rings, a power of two */
-    uint32_t open_count;        /* sent, and not replied to */
+    uint8_t *asked;      /* cluster: node + 1 that a slot is moving to; 0: none */
+    uint32_t capacity;   /* of both rings, a power of two */
+    uint32_t open_count; /* sent, and not replied to */
     uint64_t head;
     uint64_t tail;
     struct redis_outstanding *ring;

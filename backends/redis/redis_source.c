@@ -59,7 +59,7 @@ static bool allocate(struct mb_source *source, size_t streams, size_t links, uin
     while (flights < window && flights < FLIGHTS_MAX)
         flights *= 2;
     source->flights_mask = flights - 1;
-    source->flights = redis_alloc_zero(host, (size_t)flights * sizeof *source->flights);
+    source->flights = host->alloc(host->context, (size_t)flights * sizeof *source->flights);
     source->scopes = redis_alloc_zero(host, streams * sizeof *source->scopes);
     source->links = redis_alloc_zero(host, links * sizeof *source->links);
     window = window > 0 ? window : 1;
@@ -235,6 +235,7 @@ static void source_fds(struct mb_source *source, struct mb_wait *wait)
         const struct redis_link *link = &source->links[i];
         int64_t reader_ms = reader_deadline_ms(link->reader);
 
+        link->reader->deaf = source->held;
         redis_client_fds(link->reader, source->epoll, wait);
         redis_client_fds(link->commands, source->epoll, wait);
         if (link->more && !source->paused)

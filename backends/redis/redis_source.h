@@ -106,7 +106,7 @@ struct redis_link {
     uint32_t runs_count;
 };
 
-/* An entry that was handed out and not acknowledged; its place is token & mask. */
+/* An entry that was handed out and not acknowledged. */
 struct redis_flight {
     uint64_t hi;
     uint64_t lo;
@@ -149,8 +149,9 @@ struct mb_source {
     uint32_t links_count;
     struct redis_scope *scopes;
     struct redis_link *links;
-    struct redis_flight *flights;
+    struct redis_flight *flights; /* a ring; what is never used of it costs no memory */
     uint64_t flights_mask;
+    uint64_t flights_base; /* the token whose place is the first; moves when nothing is open */
     uint64_t flights_head; /* the next token */
     uint64_t flights_tail; /* all below are acknowledged */
     uint32_t window;       /* so many at most are handed out, or pending */
@@ -170,6 +171,11 @@ struct mb_source {
     int64_t refresh_at_ms;
     int64_t counting_at_ms;
 };
+
+static inline struct redis_flight *redis_flight_at(const struct mb_source *source, uint64_t token)
+{
+    return &source->flights[(token - source->flights_base) & source->flights_mask];
+}
 
 /* The reader (redis_ask.c, redis_pull.c). */
 
