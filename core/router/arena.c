@@ -4,7 +4,9 @@
 #include <stdlib.h>
 
 #define CHUNK_SIZE (128u * 1024u)
-#define SPARE_MAX  8u
+/* As many as a window of 16 MiB: while a window fills and empties nothing is allocated for it. What
+ * is not needed any more goes with mb_lane_arena_rest. */
+#define SPARE_MAX 128u
 
 struct mb_chunk {
     struct mb_chunk *next;

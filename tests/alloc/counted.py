@@ -10,9 +10,9 @@ from pathlib import Path
 from support.bridge import Run
 from support.wait import until
 
-# A message in a thousand: what a bridge allocates now and then, a batch of many messages apart, is
-# not paid by messages. Every allocation a batch would be above it.
-PER_MESSAGE_MAX = 0.001
+# One for 500 messages: less often than once a batch. What is below it is a window that still grows,
+# by the load of the machine.
+PER_MESSAGE_MAX = 0.002
 
 
 def function(place):

@@ -48,7 +48,7 @@ def test_steady(source, sink, brokers, fresh, tmp_path, ending, counts):
         fresh("bridge"), {"a": one.endpoint, "b": other.endpoint}, [
             {"name": "run", "from": {"endpoint": "a", **one.source(there)},
              "to": {"endpoint": "b", **other.sink(here)},
-             "window": {"messages": 2000}}]), tmp_path))
+             "window": {"messages": 500}}]), tmp_path))
     tally = counted.tally(WARM, MESSAGES)
     assert counted.run.terminate() == 0, counted.run.tail()
     counts(messages=tally.messages, own=round(tally.a_message("own"), 4),
