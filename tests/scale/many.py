@@ -97,7 +97,7 @@ class Many:
         return until(lambda: self.delivered().total("delivered") >= total, seconds,
                      f"{total} messages delivered", 0.1, self.bridge.run.tail)
 
-    def idle(self, seconds=5):
+    def idle(self, seconds=3):
         """Processor time and wakeups a second while nothing is to be done."""
         self._let_settle()
         began, cpu, woken = time.monotonic(), cpu_s(self.pid), wakeups(self.pid)

@@ -35,7 +35,8 @@ def judge(row, wakeups_max=WAKEUPS_MAX, cpu_max=IDLE_CPU_MAX):
     assert row["wakeups/s"] <= wakeups_max, row
 
 
-@pytest.mark.parametrize("number", (1, 10, 100, 1000))
+@pytest.mark.parametrize("number", (1, pytest.param(10, marks=pytest.mark.long),
+                                    pytest.param(100, marks=pytest.mark.long), 1000))
 def test_memory_to_memory(number, tmp_path, ending, counts):
     """What grows with the number of routes, and by how much."""
     many = ending(Many(tmp_path, MEMORY, number, generated))
