@@ -140,12 +140,14 @@ struct amqp10_client {
     int socket_errno; /* why the socket ended; 0: the peer ended it */
     bool wants_write; /* the socket was full */
     bool read_ended;
+    bool holds;   /* what was read waits to be taken: only signs of life are looked for */
     bool closing; /* we close it */
     bool failed;  /* it is over: failure says why */
     enum amqp10_product product;
     uint32_t sessions_max;
     uint32_t links_count; /* ever made: their names */
     int64_t tick_ms;      /* when proton wants to be told the time; 0: never */
+    uint32_t flushes;     /* how often all was written that could be */
     uint64_t received_bytes;
     uint64_t sent_bytes;
     struct amqp10_redirect redirect; /* the last one that the broker gave */

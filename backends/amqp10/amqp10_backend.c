@@ -116,7 +116,7 @@ static const struct mb_option source_rows[] = {
             "(\"topic\") where the broker distinguishes."},
     {.name = "credit",
      .type = MB_OPTION_INTEGER,
-     .default_text = "1000",
+     .default_text = "5000",
      .min = 1,
      .max = 100000,
      ROW(amqp10_source_options, credit),

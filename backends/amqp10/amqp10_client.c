@@ -12,6 +12,8 @@
 /* How much one read takes at most before the others in the lane have their turn. */
 #define READ_SIZE_MAX ((size_t)256 * 1024)
 #define READ_SIZE     ((size_t)64 * 1024)
+/* … and where it is read only to see that the peer is alive. */
+#define READ_SIZE_HELD ((size_t)4 * 1024)
 
 void amqp10_text_of(char *buffer, size_t size, const char *text)
 {
@@ -270,15 +272,18 @@ static void end_input(struct amqp10_client *client)
 
 enum mb_status amqp10_client_read(struct amqp10_client *client)
 {
+    size_t most = client->holds ? READ_SIZE_HELD : READ_SIZE_MAX;
     size_t total = 0;
 
-    while (!client->read_ended && total < READ_SIZE_MAX) {
+    while (!client->read_ended && total < most) {
         pn_rwbytes_t room = pn_connection_driver_read_buffer_sized(&client->driver, READ_SIZE);
         enum amqp10_transfer result;
         size_t got = 0;
 
         if (room.size == 0)
             break;
+        if (room.size > most - total)
+            room.size = most - total;
         result = receive(client, room.start, room.size, &got);
         if (result == AMQP10_TRANSFER_WAIT)
             break;
@@ -304,8 +309,10 @@ enum mb_status amqp10_client_write(struct amqp10_client *client)
         size_t sent = 0;
 
         client->wants_write = false;
-        if (out.size == 0)
+        if (out.size == 0) {
+            client->flushes++;
             return MB_OK;
+        }
         result = transmit(client, out.start, out.size, &sent);
         if (result == AMQP10_TRANSFER_WAIT) {
             client->wants_write = true;
@@ -315,6 +322,7 @@ enum mb_status amqp10_client_write(struct amqp10_client *client)
             int why = client->socket_errno;
 
             /* The peer may have said why before it went. */
+            client->holds = false;
             amqp10_client_read(client);
             if (client->socket_errno == 0)
                 client->socket_errno = why;

@@ -24,20 +24,43 @@ static uint64_t sink_traits(const void *endpoint, const void *options)
     return MB_SINK_DEDUPLICATES; /* Artemis does; others are refused when they are known */
 }
 
-static enum mb_status make_tables(struct mb_sink *sink, uint32_t window, struct mb_error *err)
+static uint32_t capacity_for(uint32_t window)
+{
+    uint32_t capacity = WINDOW_MIN;
+
+    while (capacity < window && capacity < WINDOW_MAX)
+        capacity *= 2;
+    return capacity;
+}
+
+/* Both tables get twice the room. false: out of memory, they stay as they are. */
+static bool extend_tables(struct mb_sink *sink)
 {
     const struct mb_host *host = sink->host;
+    uint32_t capacity = sink->capacity == 0 ? WINDOW_MIN : sink->capacity * 2;
+    struct outstanding *slots = amqp10_alloc_zero(host, capacity * sizeof *slots);
+    struct done *done = amqp10_alloc_zero(host, capacity * sizeof *done);
 
-    sink->capacity = WINDOW_MIN;
-    while (sink->capacity < window && sink->capacity < WINDOW_MAX)
-        sink->capacity *= 2;
-    sink->slots = amqp10_alloc_zero(host, sink->capacity * sizeof *sink->slots);
-    sink->done = amqp10_alloc_zero(host, sink->capacity * sizeof *sink->done);
-    if (sink->slots == NULL || sink->done == NULL)
-        return mb_error_set(err, MB_NO_MEMORY, MB_CAUSE_CONNECTION, "memory", "out of memory");
-    for (uint32_t i = 0; i < sink->capacity; i++)
-        sink->slots[i].next_free = i + 1;
-    return MB_OK;
+    if (slots == NULL || done == NULL) {
+        host->release(host->context, slots);
+        host->release(host->context, done);
+        return false;
+    }
+    if (sink->capacity > 0)
+        memcpy(slots, sink->slots, sink->capacity * sizeof *slots);
+    for (uint32_t i = sink->capacity; i < capacity; i++)
+        slots[i].next_free = i + 1;
+    /* The old list may not be empty: completions that were not told take their room. */
+    slots[capacity - 1].next_free = sink->first_free;
+    for (uint64_t at = sink->done_head; at != sink->done_tail; at++)
+        done[at & (capacity - 1)] = sink->done[at & (sink->capacity - 1)];
+    host->release(host->context, sink->slots);
+    host->release(host->context, sink->done);
+    sink->slots = slots;
+    sink->done = done;
+    sink->first_free = sink->capacity;
+    sink->capacity = capacity;
+    return true;
 }
 
 static void sink_close(struct mb_sink *sink);
@@ -112,8 +135,7 @@ static enum mb_status sink_open(const struct mb_open_params *params, struct mb_s
     mb_carry_init(&sink->carry, params, AMQP10_PLATFORM, amqp10_project, &sink->encoding,
                   SIDECAR_MAX);
     status = check_window(params, err);
-    if (status == MB_OK)
-        status = make_tables(sink, params->window_messages, err);
+    sink->capacity_max = capacity_for(params->window_messages);
     if (status == MB_OK)
         status = open_at(sink, params, NULL, err);
     /* The link, not the connection, may have been sent elsewhere. */
@@ -144,9 +166,11 @@ static void sink_fds(struct mb_sink *sink, struct mb_wait *wait)
 }
 
 /* Room for one more in both tables. */
-static bool has_room(const struct mb_sink *sink)
+static bool has_room(struct mb_sink *sink)
 {
-    return sink->slots_used + (sink->done_tail - sink->done_head) < sink->capacity;
+    if (sink->slots_used + (sink->done_tail - sink->done_head) < sink->capacity)
+        return true;
+    return sink->capacity < sink->capacity_max && extend_tables(sink);
 }
 
 /* The id is of where the message lies, whatever id it may have brought: two of one id would become
@@ -219,6 +243,15 @@ static void transmit(struct mb_sink *sink, struct sender *sender, const struct m
     slot->sender = sender;
     slot->by_message = sink->templated || sink->to_templated;
     sender->unsettled++;
+    sender->flushes = sink->client->flushes;
+}
+
+/* What is still here after a flush waits for the peer's session window. Proton looks at all of it
+ * each time it writes, so no more is put behind it. */
+static bool waits_for_window(const struct mb_sink *sink, const struct sender *sender)
+{
+    return sender->flushes != sink->client->flushes &&
+           pn_session_outgoing_bytes(pn_link_session(sender->link)) > 0;
 }
 
 /* true: the item is taken, or completed. */
@@ -232,7 +265,8 @@ static bool send_one(struct mb_sink *sink, const struct mb_outgoing *item)
         amqp10_sink_done_error(sink, item->sequence, &sender->refusal);
         return true;
     }
-    if (sender->state != AMQP10_LINK_OPEN || pn_link_credit(sender->link) <= 0)
+    if (sender->state != AMQP10_LINK_OPEN || pn_link_credit(sender->link) <= 0 ||
+        waits_for_window(sink, sender))
         return false;
     if (pn_session_outgoing_bytes(pn_link_session(sender->link)) >= AMQP10_OUTGOING_MAX) {
         amqp10_client_write(sink->client);

@@ -40,7 +40,8 @@ struct sender {
     int64_t started_ms;
     int64_t refused_ms; /* when: it is tried again later */
     uint32_t unsettled;
-    uint64_t used; /* when, as a count: the smallest is the one to give up */
+    uint32_t flushes; /* the client's, when something was sent last */
+    uint64_t used;    /* when, as a count: the smallest is the one to give up */
 };
 
 struct outstanding {
@@ -71,7 +72,8 @@ struct mb_sink {
     uint64_t suspect; /* was alone on a link when the broker ended it */
     struct mb_error end;
 
-    uint32_t capacity; /* of both tables */
+    uint32_t capacity; /* of both tables, a power of two; grows with what is under way */
+    uint32_t capacity_max;
     uint32_t slots_used;
     uint32_t first_free;
     uint32_t next_tag;

@@ -9,12 +9,15 @@
 
 #include <proton/disposition.h>
 
-#define CLOSE_WAIT_MS    3000u
-#define WINDOW_MIN       64u
-#define WINDOW_MAX       (1u << 20)
-#define CAPACITY_MIN     ((size_t)16 << 20)
-#define CAPACITY_MAX     ((size_t)64 << 20)
-#define STANDBY_RETRY_MS 1000u
+#define CLOSE_WAIT_MS 3000u
+#define WINDOW_MIN    64u
+#define WINDOW_MAX    (1u << 20)
+/* Frames that a session takes beyond twice its credit: what large messages need. */
+#define FRAMES_MORE 512u
+/* So much may wait in proton while nobody polls; the rest waits in the socket. */
+#define WAITING_MAX_BYTES    ((size_t)1 << 20)
+#define WAITING_MAX_MESSAGES 1024
+#define STANDBY_RETRY_MS     1000u
 /* So much of a message that is still coming is taken out of proton: its own room is bounded, and a
  * message may be larger. */
 #define PART_SIZE ((size_t)1 << 20)
@@ -44,7 +47,8 @@ struct mb_source {
     bool polled;     /* since the last service */
     bool more;       /* the last poll ended at the batch's bounds */
     uint32_t credit; /* a link */
-    uint32_t slots_count;
+    uint32_t slots_max;
+    uint32_t slots_count; /* grows with what is under way */
     uint32_t slots_used;
     uint32_t first_free;
     uint32_t next_scope; /* which one poll begins with */
@@ -76,17 +80,26 @@ static size_t addresses_of(const struct mb_open_params *params,
     return count;
 }
 
-static enum mb_status make_slots(struct mb_source *source, uint64_t window, struct mb_error *err)
+/* Room for as many more, up to slots_max. false: out of memory. */
+static bool extend_slots(struct mb_source *source)
 {
-    uint64_t count = window < WINDOW_MIN ? WINDOW_MIN : window > WINDOW_MAX ? WINDOW_MAX : window;
+    uint32_t count = source->slots_count < WINDOW_MIN / 2 ? WINDOW_MIN : source->slots_count * 2;
+    struct slot *slots;
 
-    source->slots_count = (uint32_t)count;
-    source->slots = amqp10_alloc_zero(source->host, count * sizeof *source->slots);
-    if (source->slots == NULL)
-        return mb_error_set(err, MB_NO_MEMORY, MB_CAUSE_CONNECTION, "memory", "out of memory");
-    for (uint32_t i = 0; i < source->slots_count; i++)
-        source->slots[i].next_free = i + 1;
-    return MB_OK;
+    if (count > source->slots_max)
+        count = source->slots_max;
+    slots = amqp10_alloc_zero(source->host, count * sizeof *slots);
+    if (slots == NULL)
+        return false;
+    if (source->slots_count > 0)
+        memcpy(slots, source->slots, source->slots_count * sizeof *slots);
+    for (uint32_t i = source->slots_count; i < count; i++)
+        slots[i].next_free = i + 1;
+    source->host->release(source->host->context, source->slots);
+    source->slots = slots;
+    source->first_free = source->slots_count;
+    source->slots_count = count;
+    return true;
 }
 
 static enum mb_status attach(struct mb_source *source, const struct mb_open_params *params,
@@ -97,22 +110,20 @@ static enum mb_status attach(struct mb_source *source, const struct mb_open_para
     pn_session_t *sessions[AMQP10_ADDRESSES_MAX];
     uint32_t sessions_count =
         source->scopes_count < client->sessions_max ? source->scopes_count : client->sessions_max;
-    size_t capacity = (size_t)params->window_bytes * 2;
     struct amqp10_link_spec spec = {.name = options->durable_subscription,
                                     .capabilities = options->capabilities,
                                     .selector = options->selector,
                                     .durable = options->durable_subscription != NULL};
+    uint32_t links_each = (source->scopes_count + sessions_count - 1) / sessions_count;
+    size_t capacity = ((size_t)source->credit * links_each * 2 + FRAMES_MORE) * AMQP10_FRAME_MAX;
     char exclusive[AMQP10_NAME_MAX];
     enum mb_status status = MB_OK;
 
-    capacity = capacity < CAPACITY_MIN   ? CAPACITY_MIN
-               : capacity > CAPACITY_MAX ? CAPACITY_MAX
-                                         : capacity;
     for (uint32_t i = 0; i < source->scopes_count; i++) {
         struct scope *scope = &source->scopes[i];
 
         if (i < sessions_count)
-            sessions[i] = amqp10_client_session(client, capacity / sessions_count);
+            sessions[i] = amqp10_client_session(client, capacity);
         spec.address = scope->address;
         if (params->ordered && !spec.durable)
             spec.address =
@@ -204,9 +215,10 @@ static enum mb_status source_open(const struct mb_open_params *params,
     if (params->window_messages > 0 && credit > params->window_messages / count)
         credit = params->window_messages / count;
     source->credit = credit > 0 ? (uint32_t)credit : 1;
-    status = make_slots(source, params->window_messages, err);
-    if (status == MB_OK)
-        status = open_at(source, params, NULL, err);
+    source->slots_max = params->window_messages < WINDOW_MIN   ? WINDOW_MIN
+                        : params->window_messages > WINDOW_MAX ? WINDOW_MAX
+                                                               : params->window_messages;
+    status = open_at(source, params, NULL, err);
     /* The link, not the connection, may have been sent elsewhere. */
     if (status != MB_OK && source->client != NULL && source->client->redirect.is_set &&
         endpoint->follow_redirects) {
@@ -230,7 +242,7 @@ static void source_fds(struct mb_source *source, struct mb_wait *wait)
 {
     amqp10_client_fds(source->client, wait);
     amqp10_guard_fds(&source->guard, wait);
-    if (source->more && !source->paused && source->slots_used < source->slots_count)
+    if (source->more && !source->paused && source->slots_used < source->slots_max)
         wait->ready = true;
 }
 
@@ -301,7 +313,8 @@ static enum mb_status take_delivery(struct mb_source *source, uint32_t at, pn_de
     struct mb_message *message = batch->messages[batch->count];
     size_t before = scope->part.size;
     size_t size = before + pn_delivery_pending(delivery);
-    char *bytes = mb_arena_alloc(batch->arena, size);
+    bool has_slot = source->slots_used < source->slots_count || extend_slots(source);
+    char *bytes = has_slot ? mb_arena_alloc(batch->arena, size) : NULL;
     uint64_t counted = 0;
     uint32_t index;
     ssize_t got = 0;
@@ -315,7 +328,8 @@ static enum mb_status take_delivery(struct mb_source *source, uint32_t at, pn_de
         amqp10_client_fail(source->client, "memory", "out of memory for a message");
         return amqp10_client_gone(source->client, err);
     }
-    mb_text_release(&scope->part);
+    if (before > 0)
+        mb_text_release(&scope->part);
     pn_link_advance(scope->link);
     index = take_slot(source, delivery, at);
     message->scope = at;
@@ -365,7 +379,7 @@ static enum mb_status take_from(struct mb_source *source, uint32_t at, struct mb
         if (pn_delivery_partial(delivery))
             return take_part(source, &source->scopes[at], delivery, err);
         if (batch->count == batch->count_max || batch->bytes >= batch->bytes_max ||
-            source->slots_used == source->slots_count) {
+            source->slots_used == source->slots_max) {
             source->more = true;
             break;
         }
@@ -413,6 +427,7 @@ static enum mb_status source_poll(struct mb_source *source, struct mb_batch *bat
         if (status != MB_OK || source->more || read)
             break;
         read = true;
+        client->holds = false;
         if (amqp10_client_read(client) == MB_AGAIN)
             break;
         status = take_events(source, err);
@@ -510,6 +525,21 @@ static void announce(struct mb_source *source)
     source->announced = true;
 }
 
+/* Enough was read that nobody has asked for: more of it waits in the socket. */
+static bool has_enough(const struct mb_source *source)
+{
+    size_t bytes = 0;
+    int messages = 0;
+
+    for (uint32_t i = 0; i < source->scopes_count; i++) {
+        pn_link_t *link = source->scopes[i].link;
+
+        bytes += pn_session_incoming_bytes(pn_link_session(link));
+        messages += pn_link_queued(link);
+    }
+    return bytes >= WAITING_MAX_BYTES || messages >= WAITING_MAX_MESSAGES;
+}
+
 static enum mb_status source_service(struct mb_source *source, struct mb_error *err)
 {
     struct amqp10_client *client = source->client;
@@ -517,9 +547,12 @@ static enum mb_status source_service(struct mb_source *source, struct mb_error *
 
     if (!source->announced)
         announce(source);
-    /* While nobody polls, input is taken too: credit bounds it, and the end is seen. */
-    if (!source->polled && amqp10_client_read(client) == MB_OK)
-        source->more = true;
+    /* While nobody polls, some input is taken too, and the end is seen. */
+    if (!source->polled) {
+        client->holds = has_enough(source);
+        if (!client->holds && amqp10_client_read(client) == MB_OK)
+            source->more = true;
+    }
     source->polled = false;
     amqp10_client_tick(client);
     amqp10_client_write(client);

@@ -23,10 +23,16 @@ FATES = ("accepted", "received first", "rejected", *TRIED_AGAIN, *ENDINGS)
 
 
 class Peer(MessagingHandler):
-    """redirect: (port, how), how "connection" or "link": all that comes is sent there."""
+    """redirect: (port, how), how "connection" or "link": all that comes is sent there.
 
-    def __init__(self, messages=(), redirect=None):
+    window_bytes: of each session, for what comes. closed: gives no credit before open() is called.
+    """
+
+    def __init__(self, messages=(), redirect=None, window_bytes=None, closed=False):
         super().__init__(auto_accept=False, prefetch=0)
+        self._window_bytes, self._closed = window_bytes, threading.Event()
+        if closed:
+            self._closed.set()
         self.taken, self.seen, self.connections = [], Counter(), 0
         self._redirect = redirect
         self._waiting = list(messages)
@@ -44,6 +50,9 @@ class Peer(MessagingHandler):
     def __exit__(self, *_):
         self._container.stop()
         self._thread.join(10)
+
+    def open(self):
+        self._closed.clear()
 
     @property
     def uri(self):
@@ -66,6 +75,16 @@ class Peer(MessagingHandler):
             symbol("network-host"): "127.0.0.1", symbol("hostname"): "elsewhere",
             symbol("port"): port})
 
+    def on_session_opening(self, event):
+        if self._window_bytes:
+            event.session.incoming_capacity = self._window_bytes
+
+    def _give_credit(self, link):
+        if self._closed.is_set():
+            self._container.schedule(0.05, Later(lambda: self._give_credit(link)))
+        else:
+            link.flow(1000)
+
     def on_link_opening(self, event):
         link = event.link
         if self._redirect and self._redirect[1] == "link":
@@ -76,7 +95,7 @@ class Peer(MessagingHandler):
         link.source.copy(link.remote_source)
         link.target.copy(link.remote_target)
         if link.is_receiver:
-            link.flow(1000)
+            self._give_credit(link)
 
     def _refuse(self, link):
         link.condition = self._there("link")
@@ -97,6 +116,7 @@ class Peer(MessagingHandler):
 
     def on_message(self, event):
         address, body = event.link.remote_target.address, event.message.body
+        body = bytes(body) if isinstance(body, memoryview) else body
         fate = (event.message.properties or {}).get("fate", "accepted")
         self.seen[address, body] += 1
         event.link.flow(1)
