@@ -68,8 +68,9 @@ class Counted:
 
     def wait_delivered(self, wanted, seconds=60):
         until(lambda: self.run.log or not self.run.running, seconds, "a first line of the log")
-        return until(lambda: max(self.delivered() - wanted + 1, 0), seconds,
-                     f"{wanted} messages delivered", interval=0.01, detail=self.run.tail) + wanted - 1
+        more = until(lambda: max(self.delivered() - wanted + 1, 0), seconds,
+                     f"{wanted} messages delivered", interval=0.01, detail=self.run.tail)
+        return more + wanted - 1
 
     def places(self):
         """{(own or library, place): count} since the start."""

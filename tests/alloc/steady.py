@@ -31,8 +31,8 @@ def main():
     program, library = sys.argv[1:3]
     for name, route in ROUTES.items():
         source = {"endpoint": "m", "generate": {"count": 2_000_000_000, "size": 256, "keys": 50}}
-        text = config("steady", {"m": {"backend": "memory"}, "n": {"backend": "memory", "store": "n"}},
-                      [{"name": "steady", "from": source, **route}])
+        endpoints = {"m": {"backend": "memory"}, "n": {"backend": "memory", "store": "n"}}
+        text = config("steady", endpoints, [{"name": "steady", "from": source, **route}])
         with tempfile.TemporaryDirectory(prefix="mbridge-steady.") as scratch:
             counted = Counted(program, library, text, scratch)
             try:

@@ -64,9 +64,9 @@ def busy_ns(workdir, number, ending):
 
 
 def test_a_busy_route_among_quiet_ones(tmp_path, ending, counts):
-    """By processor time, as the machine may be busy: 999 others may not double what a message of the
-    core alone costs, some ten nanoseconds. A worker that looks at all of its lanes costs 40 times
-    as much."""
+    """By processor time, as the machine may be busy: 999 others may not double what a message of
+    the core alone costs, some ten nanoseconds. A worker that looks at all of its lanes costs 40
+    times as much."""
     alone = busy_ns(tmp_path / "alone", 1, ending)
     among = busy_ns(tmp_path / "among", 1000, ending)
     counts(**{"alone ns": round(alone, 1), "among 1,000 ns": round(among, 1)})
