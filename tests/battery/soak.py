@@ -64,6 +64,15 @@ def slope(points):
     return 3600 * sum((x - mean_x) * (y - mean_y) for x, y in points) / spread if spread else 0.0
 
 
+def lows(points, every=60):
+    """The least of each minute: what is held when nothing is under way."""
+    least = {}
+    for at, value in points:
+        minute = int(at // every)
+        least[minute] = min(least.get(minute, value), value)
+    return [(minute * every, value) for minute, value in sorted(least.items())]
+
+
 class Ring:
     """A route from each platform to the next, all in one process, all through proxies."""
 
@@ -160,11 +169,13 @@ def judge_usage(usage, warm):
     samples = usage.after(warm)
     if len(samples) < 10:
         return ["too short to judge what it uses"]
-    grown = slope([(at, kib) for at, kib, _, _ in samples])
+    held = [(at, kib) for at, kib, _, _ in samples]
+    grown = slope(held)
     half = len(samples) // 2
     wrong = []
     print(f"RSS {min(s[1] for s in samples)} … {max(s[1] for s in samples)} KiB, "
-          f"slope {grown:.0f} KiB an hour after {warm:.0f} s")
+          f"slope {grown:.0f} KiB an hour after {warm:.0f} s; "
+          f"of the least in each minute {slope(lows(held)):.0f}")
     if grown >= SLOPE_KIB:
         wrong.append(f"RSS grows by {grown:.0f} KiB an hour")
     for what, column in (("descriptors", 2), ("threads", 3)):
