@@ -14,7 +14,7 @@ import sys
 
 import halves
 import latency
-import pairs
+import throughput
 import subjects
 
 WINDOW = 10_000
@@ -127,7 +127,7 @@ def measure_one(places, cell, end, far, options):
     name = cell.source if end == "source" else cell.sink
     source, sink = places.by_name[cell.source], places.by_name[cell.sink]
     source, sink = (far[name], sink) if end == "source" else (source, far[name])
-    result = pairs.Results(cell)
+    result = throughput.Results(cell)
     for _ in range(options.rounds):
         full, target = places.filled(cell.source, cell.load), places.new(cell.sink, "raw")
         both = halves.run_both(source.read(full), sink.write(target), cell.load, window=WINDOW)

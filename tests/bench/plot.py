@@ -48,7 +48,8 @@ def bars(title, series, groups, goals=(), digits=2):
                    f'y="{height - BOTTOM + 15}">{tick:g}</text>')
     for number, (label, row) in enumerate(groups):
         top = TOP + number * each
-        out.append(f'<text text-anchor="end" x="{LEFT - 8}" y="{top + len(series) * (BAR + GAP) / 2 + 4:.1f}">'
+        out.append(f'<text text-anchor="end" x="{LEFT - 8}" '
+                   f'y="{top + len(series) * (BAR + GAP) / 2 + 4:.1f}">'
                    f"{escape(label)}</text>")
         for place, (value, colour) in enumerate(zip(row, COLOURS)):
             if value is None:

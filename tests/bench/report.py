@@ -137,7 +137,7 @@ def _pair_goals(row):
 def _peer_goals(report):
     """Against the best of those that are safe: each of them has to be behind."""
     for row in report.get("peers", []):
-        if "times_rate" not in row or not row["safe"]:
+        if row.get("times_cpu") is None or not row["safe"]:
             continue
         name = f"{row['source']} → {row['sink']}, {row['what']}"
         least = PEER_CPU_MIN if {row["source"], row["sink"]} & set(AMQP) else 1.0

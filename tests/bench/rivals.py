@@ -12,7 +12,7 @@ from collections import namedtuple
 from pathlib import Path
 
 import halves
-import pairs
+import throughput
 import subjects
 from halves import Failed
 from peers.setups import PEERS
@@ -196,7 +196,7 @@ def measure(places, cells, options):
         if not peer.installed().exists():
             print(f"  {peer.name} is not installed, and left out: {peer.hint}", file=sys.stderr)
     if "kafka2" in places.by_name:
-        cells = [*cells, pairs.Cell("kafka", "kafka2", pairs.load_of("kafka", "kafka", options),
+        cells = [*cells, throughput.Cell("kafka", "kafka2", throughput.load_of("kafka", "kafka", options),
                                     {})]
     for cell in cells:
         outcomes = {}

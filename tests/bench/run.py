@@ -19,10 +19,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import distance  # noqa: E402
 import latency  # noqa: E402
 import page  # noqa: E402
-import pairs  # noqa: E402
 import report as reports  # noqa: E402
 import rivals  # noqa: E402
 import subjects  # noqa: E402
+import throughput  # noqa: E402
 from brokers import BrokerError  # noqa: E402
 from halves import Failed  # noqa: E402
 from peers.install import install, mirror_libs  # noqa: E402
@@ -91,12 +91,12 @@ def save(options, report):
 
 def measure_places(options, parts, report, places):
     """The parts that need brokers. What is measured is saved after each: the next may take hours."""
-    cells = pairs.cells_of("pairs", options)
-    makers = {part: lambda part=part: pairs.measure(places, pairs.cells_of(part, options),
+    cells = throughput.cells_of("pairs", options)
+    makers = {part: lambda part=part: throughput.measure(places, throughput.cells_of(part, options),
                                                     options.rounds) for part in CELLS}
     makers |= {"peers": lambda: rivals.measure(places, cells, options),
                "latency": lambda: latency.measure(places, cells, options),
-               "rss": lambda: pairs.measure_rss(places, options),
+               "rss": lambda: throughput.measure_rss(places, options),
                "distance": lambda: distance.measure(places, cells, options, report)}
     for part, make in makers.items():
         if part in parts:
@@ -116,10 +116,10 @@ def measure(options):
         report["core"] = measure_core()
     if set(parts) == {"core"}:
         return report
-    wanted = pairs.chosen(options)
+    wanted = throughput.chosen(options)
     if not wanted:
         raise Failed("no pair has such a name")
-    names = [name for name in pairs.KINDS if any(name in pair for pair in wanted)]
+    names = [name for name in throughput.KINDS if any(name in pair for pair in wanted)]
     if "peers" in parts and ("kafka", "kafka") in wanted and mirror_libs().exists():
         names.append("kafka2")
     with tempfile.TemporaryDirectory(prefix="mbridge-bench-") as workdir, \
