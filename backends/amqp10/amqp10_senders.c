@@ -41,6 +41,9 @@ static bool start(struct mb_sink *sink, struct sender *sender, const char *addre
         amqp10_client_fail(sink->client, "memory", "out of memory for a link");
         return false;
     }
+    sender->flushes = sink->client->flushes;
+    sender->put = 0;
+    sender->burst = UINT32_MAX;
     pn_link_set_context(sender->link, sender);
     pn_session_set_context(sender->session, sender);
     return true;

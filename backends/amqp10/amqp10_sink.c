@@ -8,6 +8,7 @@
 #define CLOSE_WAIT_MS 2000u
 #define WINDOW_MIN    64u
 #define WINDOW_MAX    (1u << 17)
+#define BURST_MIN     64u
 /* A buffer that one large message made is not kept. */
 #define KEEP_SIZE   ((size_t)1 << 20)
 #define SIDECAR_MAX ((size_t)1 << 20)
@@ -243,15 +244,31 @@ static void transmit(struct mb_sink *sink, struct sender *sender, const struct m
     slot->sender = sender;
     slot->by_message = sink->templated || sink->to_templated;
     sender->unsettled++;
-    sender->flushes = sink->client->flushes;
+    sender->put++;
 }
 
 /* What is still here after a flush waits for the peer's session window. Proton looks at all of it
- * each time it writes, so no more is put behind it. */
-static bool waits_for_window(const struct mb_sink *sink, const struct sender *sender)
+ * each time it writes, so no more is put behind it, and no more at once than went last time. */
+static bool window_is_open(struct mb_sink *sink, struct sender *sender)
 {
-    return sender->flushes != sink->client->flushes &&
-           pn_session_outgoing_bytes(pn_link_session(sender->link)) > 0;
+    uint32_t waiting;
+
+    if (sender->put >= sender->burst)
+        amqp10_client_write(sink->client);
+    if (sender->flushes == sink->client->flushes)
+        return sender->put < sender->burst;
+    waiting = (uint32_t)pn_link_queued(sender->link);
+    if (waiting > 0) {
+        if (sender->put > 0)
+            sender->burst = sender->put > waiting + BURST_MIN ? sender->put - waiting : BURST_MIN;
+        sender->put = 0;
+        return false;
+    }
+    if (sender->put >= sender->burst)
+        sender->burst = sender->burst < UINT32_MAX / 2 ? sender->burst * 2 : UINT32_MAX;
+    sender->put = 0;
+    sender->flushes = sink->client->flushes;
+    return true;
 }
 
 /* true: the item is taken, or completed. */
@@ -266,7 +283,7 @@ static bool send_one(struct mb_sink *sink, const struct mb_outgoing *item)
         return true;
     }
     if (sender->state != AMQP10_LINK_OPEN || pn_link_credit(sender->link) <= 0 ||
-        waits_for_window(sink, sender))
+        !window_is_open(sink, sender))
         return false;
     if (pn_session_outgoing_bytes(pn_link_session(sender->link)) >= AMQP10_OUTGOING_MAX) {
         amqp10_client_write(sink->client);

@@ -40,7 +40,9 @@ struct sender {
     int64_t started_ms;
     int64_t refused_ms; /* when: it is tried again later */
     uint32_t unsettled;
-    uint32_t flushes; /* the client's, when something was sent last */
+    uint32_t flushes; /* the client's, when it was looked at last */
+    uint32_t put;     /* messages since then */
+    uint32_t burst;   /* at most so many: what the peer's session window took lately */
     uint64_t used;    /* when, as a count: the smallest is the one to give up */
 };
 
