@@ -140,6 +140,7 @@ struct kafka_client {
     atomic_bool waiting;      /* the lane waits for wake_fd, or is about to */
     atomic_bool written;      /* wake_fd is to be read */
     bool events_due;          /* the lane's own: `events` may hold something */
+    int64_t looked_ms;        /* when the lane looked last without having been woken */
     bool all_down;            /* every broker is away: the library keeps trying */
     bool was_down;            /* as last told to the core */
     atomic_bool listening;    /* for any answer: it ends the outage */
@@ -176,6 +177,8 @@ void kafka_client_wake(struct kafka_client *client);
 /* true: there was a wake-up since the last call; events_due is set with it. What is in a queue then
  * has to be taken until it is empty: nothing tells of it again. */
 bool kafka_client_woken(struct kafka_client *client);
+/* The same, and now and then without a wake-up: no failure to be told may last. */
+bool kafka_client_look(struct kafka_client *client, int64_t now_ms);
 /* Adds the descriptor, for a lane that is going to wait. */
 void kafka_client_wait(struct kafka_client *client, struct mb_wait *wait);
 
@@ -188,6 +191,11 @@ void kafka_client_health(struct kafka_client *client, bool healthy);
 
 /* The client is of no use any more once the time of the day was set back. Called by the other. */
 void kafka_client_clock(struct kafka_client *client);
+/*
+ * Wakes the threads of the brokers, which look what there is to fetch: by themselves they do so
+ * once a second while they have no answer to wait for (before librdkafka 2.2).
+ */
+void kafka_client_nudge(struct kafka_client *client);
 /* Tells the core what went over the network since the last call. */
 void kafka_client_traffic(struct kafka_client *client);
 int64_t kafka_client_deadline_ms(const struct kafka_client *client);
@@ -411,6 +419,9 @@ struct mb_source {
     size_t carry_at;
     size_t carry_count;
     uint64_t carry_bytes;
+
+    bool nudges; /* the library must be told that there is room again */
+    uint64_t unnudged_bytes;
 };
 
 /* kafka_subscription.c */

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #define PROBE_INTERVAL_MS 500
+#define LOOK_INTERVAL_MS  500
 #define TOKEN_SIZE_MAX    65536
 
 void *kafka_alloc(const struct mb_host *host, size_t size)
@@ -258,6 +259,16 @@ bool kafka_client_woken(struct kafka_client *client)
     return true;
 }
 
+bool kafka_client_look(struct kafka_client *client, int64_t now_ms)
+{
+    if (now_ms - client->looked_ms < LOOK_INTERVAL_MS)
+        return kafka_client_woken(client);
+    client->looked_ms = now_ms;
+    kafka_client_woken(client);
+    client->events_due = true;
+    return true;
+}
+
 void kafka_client_wait(struct kafka_client *client, struct mb_wait *wait)
 {
     wait->fds[wait->count].fd = client->wake_fd;
@@ -460,6 +471,23 @@ void kafka_client_health(struct kafka_client *client, bool healthy)
     }
     host->event(host->context, &event);
     client->cause_rank = 0;
+}
+
+/* Of all calls that wake them this one changes nothing: it sets the credentials that are set, which
+ * a connection without a log-in, or with a token, does not look at. */
+void kafka_client_nudge(struct kafka_client *client)
+{
+#if RD_KAFKA_VERSION >= 0x02000000
+    const struct kafka_sasl_options *sasl = &client->endpoint->sasl;
+    rd_kafka_error_t *error =
+        rd_kafka_sasl_set_credentials(client->rk, sasl->username != NULL ? sasl->username : "",
+                                      sasl->password != NULL ? sasl->password : "");
+
+    if (error != NULL)
+        rd_kafka_error_destroy(error);
+#else
+    (void)client;
+#endif
 }
 
 void kafka_client_traffic(struct kafka_client *client)

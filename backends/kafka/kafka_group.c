@@ -279,7 +279,7 @@ void kafka_source_events(struct mb_source *source, int timeout_ms)
     rd_kafka_event_t *event;
 
     if (kafka_client_woken(&source->client))
-        source->more = true; /* it may have been for records, and tells only of the first */
+        source->more = true;
     if (timeout_ms == 0 && !source->client.events_due)
         return;
     while ((event = rd_kafka_queue_poll(source->client.events, timeout_ms)) != NULL) {

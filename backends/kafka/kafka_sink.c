@@ -298,6 +298,7 @@ static enum mb_status sink_service(struct mb_sink *sink, struct mb_error *err)
 {
     if (sink->client.failed)
         return kafka_client_failure(&sink->client, err);
+    kafka_client_look(&sink->client, sink->host->monotonic_ms(sink->host->context));
     kafka_client_traffic(&sink->client);
     kafka_client_health(&sink->client, sink->healthy);
     sink->healthy = false;

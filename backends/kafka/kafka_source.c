@@ -8,6 +8,7 @@
 #include <stdlib.h>
 
 #define CARRY_BYTES_MAX   (8u * 1024 * 1024)
+#define NUDGE_BYTES       (512u * 1024)
 #define SERVE_INTERVAL_MS 500
 #define CLOSE_TIMEOUT_MS  3000
 #define FENCED_RETRY_MS   10000
@@ -24,9 +25,11 @@ static const struct {
     {"session.timeout.ms", "8000"},
     {"heartbeat.interval.ms", "1000"},
     {"check.crcs", "true"},
-    {"queued.max.messages.kbytes", "8192"},
-    {"fetch.max.bytes", "4194304"},
-    {"max.partition.fetch.bytes", "524288"},
+    /* The bytes of records only: what the library needs for each besides is more than that again
+     * where records are small. */
+    {"queued.max.messages.kbytes", "2048"},
+    {"fetch.max.bytes", "2097152"},
+    {"max.partition.fetch.bytes", "1048576"},
 };
 
 static uint64_t traits(const void *endpoint, const void *options)
@@ -74,14 +77,12 @@ static enum mb_status configure(struct mb_source *source, const struct mb_open_p
         status = kafka_property_set(
             conf, "isolation.level",
             source->options->isolation == 0 ? "read_committed" : "read_uncommitted", err);
-    /* Known since 2.2 only: how long a full queue holds up fetching. Before it was a second, and a
-     * smaller queue would run dry meanwhile. */
-    if (rd_kafka_conf_set(conf, "fetch.queue.backoff.ms", "20", NULL, 0) == RD_KAFKA_CONF_OK &&
-        status == MB_OK) {
+    /* How long a full queue holds up fetching. Known since 2.2 only: before, it is a second, and
+     * the queue would run dry meanwhile if nobody nudged. */
+    source->nudges =
+        rd_kafka_conf_set(conf, "fetch.queue.backoff.ms", "20", NULL, 0) != RD_KAFKA_CONF_OK;
+    if (!source->nudges && status == MB_OK)
         status = kafka_property_set(conf, "queued.max.messages.kbytes", "4096", err);
-        if (status == MB_OK)
-            status = kafka_property_set(conf, "fetch.max.bytes", "2097152", err);
-    }
     if (status == MB_OK)
         status = take_instance(source, params, conf, err);
     if (status == MB_OK)
@@ -348,9 +349,20 @@ static enum mb_status take_carried(struct mb_source *source, struct taking *taki
     return status;
 }
 
+/* The library has room again: a broker's thread that stopped fetching is to see it now. */
+static void nudge(struct mb_source *source, uint64_t bytes)
+{
+    source->unnudged_bytes += bytes;
+    if (!source->nudges || source->unnudged_bytes < NUDGE_BYTES)
+        return;
+    source->unnudged_bytes = 0;
+    kafka_client_nudge(&source->client);
+}
+
 /* Gets up to count records of the library into what is carried. */
 static size_t fetch(struct mb_source *source, size_t count)
 {
+    uint64_t bytes = 0;
     ssize_t got;
 
     if (source->carry_at > 0) {
@@ -372,9 +384,11 @@ static size_t fetch(struct mb_source *source, size_t count)
         got = rd_kafka_consume_batch_queue(source->records, 0, records, count);
         for (ssize_t i = 0; i < got; i++) {
             source->carry[source->carry_count++] = records[i];
-            source->carry_bytes += records[i]->len + records[i]->key_len;
+            bytes += records[i]->len + records[i]->key_len;
         }
     }
+    source->carry_bytes += bytes;
+    nudge(source, bytes);
     source->more = got > 0 && (size_t)got == count;
     source->healthy = source->healthy || got > 0;
     return got > 0 ? (size_t)got : 0;
@@ -457,6 +471,8 @@ static enum mb_status source_service(struct mb_source *source, struct mb_error *
 {
     int64_t now_ms = source->host->monotonic_ms(source->host->context);
 
+    if (kafka_client_look(&source->client, now_ms))
+        source->more = true; /* it may be for records, and tells only of the first */
     kafka_source_events(source, 0);
     kafka_counts_serve(source, now_ms);
     if (kafka_subscription_renew(source, err) != MB_OK)
