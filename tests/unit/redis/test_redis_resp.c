@@ -4,6 +4,7 @@
 
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -55,6 +56,56 @@ static void test_tokens(void **state)
     assert_int_equal(redis_token_next(&cursor, &token), REDIS_TOKEN_ARRAY);
     assert_int_equal(token.number, 2);
     assert_int_equal(redis_token_next(&cursor, &token), REDIS_TOKEN_NONE);
+}
+
+/* What is told at a glance is what is told with care. */
+static void test_glance(void **state)
+{
+    static const char *const texts[] = {
+        "*2\r\n$1\r\na\r\n$1\r\nb\r\n",    "$12\r\nabcdefghijkl\r\n+OK\r\n",
+        "$12\r\nabcdefghijklm\r\n+OK\r\n", "$00000000000000000000000000000000000000000001\r\n",
+        "$0000000001\r\na\r\n+OK\r\n",     "*12345678\r\n+OK\r\n+OK\r\n",
+        "*123456789\r\n+OK\r\n+OK\r\n",    "$-1\r\n+OK\r\n+OK\r\n+OK\r\n",
+        "*-1\r\n+OK\r\n+OK\r\n+OK\r\n",    "$99999999\r\nabcdefghijkl\r\n",
+        "$4x\r\nabcdefghijkl\r\n",         "$4\rabcdefghijklmnop\r\n"};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
+        struct redis_cursor quick = cursor_of(texts[i], strlen(texts[i]));
+        struct redis_cursor careful = quick;
+        struct redis_token a;
+        struct redis_token b;
+
+        assert_int_equal(redis_token_next(&quick, &a), redis_token_parse(&careful, &b));
+        assert_ptr_equal(quick.at, careful.at);
+        assert_true(quick.need == careful.need && a.kind == b.kind);
+        if (a.kind == REDIS_TOKEN_BULK)
+            assert_true(a.text.data == b.text.data && a.text.size == b.text.size);
+        if (a.kind == REDIS_TOKEN_ARRAY)
+            assert_true(a.number == b.number);
+    }
+}
+
+static void test_numbers(void **state)
+{
+    uint64_t number = 1;
+    char text[REDIS_NUMBER_MAX + 1];
+    char wanted[32];
+
+    (void)state;
+    for (size_t i = 0; i < 64; i++, number = number * 3 + (i & 1)) {
+        struct mb_position position;
+
+        text[redis_number_write(text, number)] = '\0';
+        snprintf(wanted, sizeof wanted, "%llu", (unsigned long long)number);
+        assert_string_equal(text, wanted);
+        assert_true(redis_id_parse((struct mb_slice){text, strlen(text)}, &position));
+        assert_true(position.hi == number);
+        text[strlen(text) / 2] = '/';
+        assert_false(redis_id_parse((struct mb_slice){text, strlen(text)}, &position));
+    }
+    text[redis_number_write(text, 0)] = '\0';
+    assert_string_equal(text, "0");
 }
 
 static void test_every_prefix_waits(void **state)
@@ -208,6 +259,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_tokens),
+        cmocka_unit_test(test_glance),
+        cmocka_unit_test(test_numbers),
         cmocka_unit_test(test_every_prefix_waits),
         cmocka_unit_test(test_what_is_no_resp),
         cmocka_unit_test(test_nesting_is_bounded),
