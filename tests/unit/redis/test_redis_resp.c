@@ -86,6 +86,22 @@ static void test_glance(void **state)
     }
 }
 
+/* A length without an end is not followed out of the input. */
+static void test_glance_stays_within(void **state)
+{
+    size_t size = REDIS_GLANCE;
+    char *text = malloc(size);
+    struct redis_cursor cursor = cursor_of(text, size);
+    struct redis_token token;
+
+    (void)state;
+    assert_non_null(text);
+    memset(text, '0', size);
+    text[0] = '$';
+    assert_int_equal(redis_token_next(&cursor, &token), REDIS_TOKEN_NONE);
+    free(text);
+}
+
 static void test_numbers(void **state)
 {
     uint64_t number = 1;
@@ -260,6 +276,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_tokens),
         cmocka_unit_test(test_glance),
+        cmocka_unit_test(test_glance_stays_within),
         cmocka_unit_test(test_numbers),
         cmocka_unit_test(test_every_prefix_waits),
         cmocka_unit_test(test_what_is_no_resp),
