@@ -15,7 +15,7 @@ import halves
 import throughput
 import subjects
 from halves import Failed
-from peers.setups import PEERS
+from peers.setups import NO_BODY, PEERS
 from support.bridge import program
 from support.clients import rabbit_channel
 
@@ -168,7 +168,8 @@ def subjects_of(places, cell):
     for peer in PEERS:
         sources, sinks = peer.handles
         if cell.source in sources and cell.sink in sinks and peer.installed().exists():
-            yield peer.name, peer.command, peer.note(cell.source, cell.sink), peer.safe
+            note = peer.note(cell.source, cell.sink)
+            yield peer.name, peer.command, note, peer.safe and NO_BODY not in note
 
 
 def summary(cell, name, note, safe, rounds, own):

@@ -14,6 +14,7 @@ from . import install, mirror, shovel
 
 HERE = Path(__file__).resolve().parent
 PREFETCH = 2000
+NO_BODY = "carries no body: its field has another name"  # so it is not the same work
 
 # command(source, sink, streams, serial, workdir): what to start. safe: keeps order and loses nothing.
 Peer = namedtuple("Peer", "name installed hint handles command note safe")
@@ -135,7 +136,7 @@ def _mq_note(fast):
         if source == "kafka":
             notes.append("drops the key")
         if source == "redis":
-            notes.append("carries no body: its field has another name")
+            notes.append(NO_BODY)
         return ", ".join(notes)
     return note
 
