@@ -8,10 +8,13 @@
 
 #define PAUSE_AFTER_MS 500
 
+/* Where the source kept the bytes that it read, the body lies in them, or is a value that they hold:
+ * an AMQP value has no body of bytes. */
 static uint32_t message_cost(const struct mb_message *message)
 {
-    uint64_t cost = sizeof *message + sizeof(struct mb_entry) + message->body.size +
-                    message->key.size + message->headers_count * sizeof *message->headers;
+    size_t body = message->raw.size > message->body.size ? message->raw.size : message->body.size;
+    uint64_t cost = sizeof *message + sizeof(struct mb_entry) + body + message->key.size +
+                    message->headers_count * sizeof *message->headers;
 
     for (uint32_t i = 0; i < message->headers_count; i++) {
         const struct mb_header *header = &message->headers[i];

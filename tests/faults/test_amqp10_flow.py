@@ -65,3 +65,22 @@ def test_what_nobody_takes_waits_outside(tmp_path, ending):
               detail=lambda: f"{len(peer.taken)}\n{bridge.run.tail()}")
         assert bridge.run.terminate() == 0, bridge.run.tail()
         assert arrived(peer) == list(range(count))
+
+
+def test_values_count_in_the_window(tmp_path, ending):
+    """Text as an AMQP value is memory like bytes are, though the body has no bytes of its own."""
+    size, window = 64 * 1024, MIB
+    values = [Message(body=f"{number:08d}" + "x" * size, durable=True) for number in range(64)]
+    with Peer(values, closed=True) as peer:
+        bridge = ending(Bridge(tmp_path, route_of(peer, window={"bytes": "1MiB"})))
+        bridge.start()
+
+        def route():
+            return bridge.run.counters()["routes"]["pair"]
+
+        until(lambda: bridge.run.logged("connected", "role=source"), 30, "a source")
+        until(lambda: route()["in_flight_bytes"] >= window, 30, "a full window", detail=route)
+        assert route()["in_flight"] < len(values)
+        peer.open()
+        until(lambda: len(peer.taken) >= len(values), 60, "all of them", detail=bridge.run.tail)
+        assert bridge.run.terminate() == 0, bridge.run.tail()
