@@ -8,8 +8,8 @@
 
 #define PAUSE_AFTER_MS 500
 
-/* Where the source kept the bytes that it read, the body lies in them, or is a value that they hold:
- * an AMQP value has no body of bytes. */
+/* Where the source kept the bytes that it read, the body lies in them, or is a value that they
+ * hold: a value has no body of bytes. */
 static uint32_t message_cost(const struct mb_message *message)
 {
     size_t body = message->raw.size > message->body.size ? message->raw.size : message->body.size;
