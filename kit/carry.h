@@ -59,8 +59,9 @@ void mb_carry_release(struct mb_carry *carry);
 enum mb_status mb_carry_prepare(struct mb_carry *carry, const struct mb_outgoing *item,
                                 struct mb_carried *ret_carried, struct mb_error *err);
 
-/* The sink found that it cannot write these fields (enum mb_field, MB_LOST_…) of a prepared message,
- * and no sidecar tells them: MB_REJECTED in strict mode, else they are reported as degraded. */
+/* The sink found that it cannot write these fields (enum mb_field, MB_LOST_…) of a prepared
+ * message, and no sidecar tells them: MB_REJECTED in strict mode, else they are reported as
+ * degraded. */
 enum mb_status mb_carry_lost(const struct mb_carry *carry, uint64_t lost, struct mb_error *err);
 
 #endif

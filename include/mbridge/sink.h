@@ -63,7 +63,7 @@ enum mb_stored_flags { MB_STORED_RELEASED = 1u << 0 };
 struct mb_stored_position {
     struct mb_slice stream;
     int32_t partition;
-    uint32_t flags; /* enum mb_stored_flags; since 1.2 */
+    uint32_t flags;              /* enum mb_stored_flags; since 1.2 */
     struct mb_position position; /* of the last message done */
 };
 
