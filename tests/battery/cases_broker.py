@@ -42,6 +42,13 @@ class Journey:
         until(lambda: self.delivered() >= wanted, RECOVER_S, f"{number} more delivered",
               interval=0.05, detail=self.bridge.run.tail)
 
+    def takes_again(self):
+        """A broker that stands still while a member of its group waits to be let in is noticed by
+        nobody: a join may take minutes."""
+        known = self.bridge.run.counters(15).total("received")
+        until(lambda: self.bridge.run.counters(15).total("received") > known, RECOVER_S,
+              "the source hands out again", interval=0.1, detail=self.bridge.run.tail)
+
     def limits(self, faults, windows=1):
         """Arrivals that are collected later tell no fault from another."""
         return ({"per_fault_max": windows * WINDOW} if self.live
@@ -86,6 +93,7 @@ def broker_frozen(end):
                       detail=journey.bridge.run.tail)
             finally:
                 journey.broker.resume()
+            journey.takes_again()
         journey.moves_by(500)
         verdict = stop_and_judge(journey.route, journey.bridge)
         # What a connection that was given up had sent is still read when the broker wakes.
