@@ -152,8 +152,9 @@ enum mb_status redis_commands_ack(struct mb_source *source, const struct mb_ack 
 
         if (flight == NULL)
             continue;
-        /* What was released stays with the group, and comes again. */
-        if (acks[i].outcome == MB_ACCEPTED) {
+        /* What was released stays with the group, and comes again; so does all that is left when
+         * the connection is lost, and there is no room for it. */
+        if (acks[i].outcome == MB_ACCEPTED && status == MB_OK) {
             if (source->acks_count == 0)
                 source->acks_since_ms = redis_now_ms(source->host);
             source->acks[source->acks_count++] =

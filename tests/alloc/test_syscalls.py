@@ -6,6 +6,7 @@ refused (tests/alloc/fail_syscalls.c); in the client libraries as well."""
 
 import os
 import resource
+import signal
 
 import pytest
 
@@ -55,21 +56,29 @@ def test_system_calls_fail(name, direction, rounds, brokers, redis, fresh, tmp_p
 def test_with_32_descriptors_routes_wait_and_go_on(redis, fresh, tmp_path, ending):
     """What cannot be opened waits and says so; with more room it goes on, nothing is lost."""
     names = [fresh(f"route{number}") for number in range(ROUTES)]
-    conf = tmp_path / "many.conf"
-    conf.write_text(config(fresh("bridge"), {"r": {"backend": "redis", "uri": redis.uri}}, [
-        {"name": name, "from": {"endpoint": "r", "stream": name},
-         "to": {"endpoint": "r", "stream": f"{name}.to"},
-         "retry": {"initial": "50ms", "max": "200ms"}} for name in names]))
-    for name in names:
-        redis.call("XADD", name, "*", "body", name)
-    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    run = Run(["prlimit", f"--nofile=32:{hard}", program(), "run", str(conf)], cwd=tmp_path,
-              env=dict(os.environ))
+    conf, name = tmp_path / "many.conf", fresh("bridge")
+
+    def text(names):
+        return config(name, {"r": {"backend": "redis", "uri": redis.uri}}, [
+            {"name": name, "from": {"endpoint": "r", "stream": name},
+             "to": {"endpoint": "r", "stream": f"{name}.to"},
+             "retry": {"initial": "50ms", "max": "200ms"}} for name in names])
+
+    for one in names:
+        redis.call("XADD", one, "*", "body", one)
+    conf.write_text(text(names[:1]))
+    run = Run([program(), "run", str(conf)], cwd=tmp_path, env=dict(os.environ))
     run.end = lambda: run.running and run.kill()
     ending(run)
+    run.wait_logged("connected", "role=source", seconds=15)
+    # It takes what the hard limit allows when it starts.
+    soft, hard = resource.prlimit(run.pid, resource.RLIMIT_NOFILE)
+    resource.prlimit(run.pid, resource.RLIMIT_NOFILE, (32, hard))
+    conf.write_text(text(names))
+    run.signal(signal.SIGHUP)
     run.wait_logged("too many open files", seconds=15)
     assert run.running
-    resource.prlimit(run.pid, resource.RLIMIT_NOFILE, (1024, hard))
+    resource.prlimit(run.pid, resource.RLIMIT_NOFILE, (soft, hard))
     until(lambda: all(redis.call("XLEN", f"{name}.to") == 1 for name in names), 30,
           "each route has carried its message", detail=run.tail)
     assert run.terminate() == 0, run.tail()
