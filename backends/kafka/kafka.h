@@ -142,6 +142,7 @@ struct kafka_client {
     bool events_due;          /* the lane's own: `events` may hold something */
     int64_t looked_ms;        /* when the lane looked last without having been woken */
     bool all_down;            /* every broker is away: the library keeps trying */
+    bool fell;                /* all_down since the core was last told */
     bool was_down;            /* as last told to the core */
     atomic_bool listening;    /* for any answer: it ends the outage */
     atomic_bool answered;

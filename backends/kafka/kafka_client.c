@@ -330,6 +330,7 @@ static void error_event(struct kafka_client *client, rd_kafka_event_t *event)
 
     if (code == RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN) {
         client->all_down = true;
+        client->fell = true;
         atomic_store(&client->answered, false);
         atomic_store(&client->listening, true);
         return;
@@ -455,8 +456,10 @@ void kafka_client_health(struct kafka_client *client, bool healthy)
     struct mb_event event = {.struct_size = sizeof event, .partition = -1};
 
     kafka_client_clock(client);
-    if (healthy || atomic_exchange(&client->answered, false))
+    /* What was served together with the news may have come before it. */
+    if ((healthy && !client->fell) || atomic_exchange(&client->answered, false))
         client->all_down = false;
+    client->fell = false;
     if (client->all_down && host->monotonic_ms(host->context) >= client->probe_at_ms)
         probe(client, host->monotonic_ms(host->context));
     if (client->all_down == client->was_down)

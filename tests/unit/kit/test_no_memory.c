@@ -17,8 +17,10 @@
 
 void *__real_malloc(size_t size);
 void *__real_realloc(void *memory, size_t size);
-void *__wrap_malloc(size_t size);
-void *__wrap_realloc(void *memory, size_t size);
+/* A shared library that is linked (tests/support/tsan_threads.c) means them, too. */
+#define SHOWN __attribute__((visibility("default")))
+SHOWN void *__wrap_malloc(size_t size);
+SHOWN void *__wrap_realloc(void *memory, size_t size);
 
 /* Allocations until one fails; 0: none does. */
 static unsigned fails_at;
