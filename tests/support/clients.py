@@ -7,10 +7,12 @@ from contextlib import contextmanager
 import pika
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.admin import NewTopic
-from kafka.errors import TopicAlreadyExistsError, UnknownTopicOrPartitionError
+from kafka.errors import (CoordinatorLoadInProgressError, TopicAlreadyExistsError,
+                          UnknownTopicOrPartitionError)
 from kafka.record.default_records import DefaultRecordBatchBuilder
 
 from support.publish import rabbit_parameters
+from support.wait import until
 
 
 @contextmanager
@@ -150,10 +152,17 @@ def read_topic(bootstrap, topic, number, seconds=30, **options):
 
 
 def committed(bootstrap, group):
-    """The sum of the positions that a group has stored."""
+    """The sum of the positions that a group has stored. A broker that has just started loads them
+    first, and kafka-python gives up on that."""
     admin = KafkaAdminClient(bootstrap_servers=bootstrap)
+
+    def listed():
+        try:
+            return admin.list_group_offsets(group)
+        except CoordinatorLoadInProgressError:
+            return None
     try:
-        offsets = admin.list_group_offsets(group)[group]
+        offsets = until(listed, 30, "the group's positions are loaded")[group]
     finally:
         admin.close()
     return sum(max(0, entry.offset) for entry in offsets.values())
