@@ -335,20 +335,9 @@ static size_t sidecar_room(const struct mb_sink *sink, const struct mb_message *
     return room <= 0 ? 0 : room < KAFKA_SIDECAR_BYTES ? (size_t)room : KAFKA_SIDECAR_BYTES;
 }
 
-static rd_kafka_topic_t *topic_of(struct mb_sink *sink, const struct mb_outgoing *item)
-{
-    const char *name = sink->templated ? item->names[0].data : sink->options->topic;
-    rd_kafka_topic_t *topic = sink->topic;
-
-    if (topic == NULL && name != NULL)
-        topic = kafka_topics_get(&sink->topics, sink->client.rk, sink->host, name);
-    if (!sink->templated)
-        sink->topic = topic;
-    return topic;
-}
-
 enum mb_status kafka_send(struct mb_sink *sink, const struct mb_outgoing *item)
 {
+    const char *name = sink->templated ? item->names[0].data : sink->options->topic;
     struct kafka_outgoing outgoing;
     struct mb_carried carried;
     struct mb_error err;
@@ -358,7 +347,8 @@ enum mb_status kafka_send(struct mb_sink *sink, const struct mb_outgoing *item)
 
     if (sink->refused_count == KAFKA_REFUSED_MAX)
         return MB_AGAIN;
-    topic = topic_of(sink, item);
+    topic =
+        name != NULL ? kafka_topics_get(&sink->topics, sink->client.rk, sink->host, name) : NULL;
     if (topic == NULL) {
         refuse(sink, item->sequence, RD_KAFKA_RESP_ERR__INVALID_ARG);
         return MB_OK;

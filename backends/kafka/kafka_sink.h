@@ -46,7 +46,6 @@ struct mb_sink {
     struct kafka_sent_chunk *chunks;
     struct kafka_sent *free;
     struct kafka_topics topics;
-    rd_kafka_topic_t *topic; /* of `topics`, where all records go there; NULL: not looked up yet */
     struct mb_carry carry;
     struct kafka_projection projection;    /* carry's context */
     int64_t record_bytes_max;              /* of the topic */
