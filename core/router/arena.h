@@ -14,7 +14,7 @@ struct mb_lane_arena {
     struct mb_arena arena; /* first: what sources and steps see */
     struct mb_chunk *oldest;
     struct mb_chunk *current; /* the newest; NULL: none yet */
-    struct mb_chunk *spare;   /* emptied ones, at most a few */
+    struct mb_chunk *spare;   /* emptied ones, at most as many as a large window has */
     uint32_t spare_count;
     uint32_t spare_low;  /* the least spare_count since mb_lane_arena_rest */
     uint64_t held_bytes; /* of all chunks in use */

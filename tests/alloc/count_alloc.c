@@ -8,8 +8,8 @@
  *                          "<count> own|library <object>+<offset of the call>", one line a place
  */
 #include "caller.h"
+#include "real.h"
 
-#include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
@@ -34,43 +34,6 @@ static pthread_t first_thread;
 static _Atomic bool ready;
 static char report_path[512];
 static char scratch_path[sizeof report_path + 8];
-
-static void *(*real_malloc)(size_t);
-static void *(*real_calloc)(size_t, size_t);
-static void *(*real_realloc)(void *, size_t);
-static void (*real_free)(void *);
-
-/* What dlsym asks for before malloc is known. Never given back. */
-static _Alignas(16) char early[16384];
-static _Atomic size_t early_used;
-
-static void *early_alloc(size_t size)
-{
-    size_t at = atomic_fetch_add(&early_used, (size + 15) / 16 * 16);
-
-    if (at + size > sizeof early)
-        abort();
-    return early + at;
-}
-
-static bool is_early(const void *data)
-{
-    return (const char *)data >= early && (const char *)data < early + sizeof early;
-}
-
-static void resolve(void)
-{
-    static _Thread_local bool busy __attribute__((tls_model("initial-exec")));
-
-    if (busy || real_free != NULL)
-        return;
-    busy = true;
-    *(void **)&real_malloc = dlsym(RTLD_NEXT, "malloc");
-    *(void **)&real_calloc = dlsym(RTLD_NEXT, "calloc");
-    *(void **)&real_realloc = dlsym(RTLD_NEXT, "realloc");
-    *(void **)&real_free = dlsym(RTLD_NEXT, "free");
-    busy = false;
-}
 
 /* NULL: the table is full. */
 static struct site *site_of(uintptr_t address)
@@ -115,81 +78,42 @@ static void count(void *caller)
 void *malloc(size_t size)
 {
     count(CALLER);
-    resolve();
-    return real_malloc != NULL ? real_malloc(size) : early_alloc(size);
+    return real_malloc(size);
 }
 
 void *calloc(size_t number, size_t size)
 {
     count(CALLER);
-    resolve();
-    return real_calloc != NULL ? real_calloc(number, size) : early_alloc(number * size);
+    return real_calloc(number, size);
 }
 
 void *realloc(void *data, size_t size)
 {
     count(CALLER);
-    resolve();
-    if (is_early(data)) {
-        void *moved = real_malloc != NULL ? real_malloc(size) : early_alloc(size);
-
-        if (moved != NULL)
-            memmove(moved, data, size); /* what lies behind it is ours too */
-        return moved;
-    }
     return real_realloc(data, size);
 }
 
 void free(void *data)
 {
-    if (data == NULL || is_early(data))
-        return;
-    resolve();
     real_free(data);
-}
-
-static char *copy(const char *text, size_t size)
-{
-    char *made;
-
-    resolve();
-    made = real_malloc(size + 1);
-    if (made != NULL) {
-        memcpy(made, text, size);
-        made[size] = '\0';
-    }
-    return made;
 }
 
 char *strdup(const char *text)
 {
     count(CALLER);
-    return copy(text, strlen(text));
+    return real_copy(text, strlen(text));
 }
 
 char *strndup(const char *text, size_t max)
 {
     count(CALLER);
-    return copy(text, strnlen(text, max));
-}
-
-static int print(char **ret_text, const char *format, va_list arguments)
-{
-    va_list again;
-    int size;
-
-    va_copy(again, arguments);
-    size = vsnprintf(NULL, 0, format, again);
-    va_end(again);
-    resolve();
-    *ret_text = size < 0 ? NULL : real_malloc((size_t)size + 1);
-    return *ret_text == NULL ? -1 : vsnprintf(*ret_text, (size_t)size + 1, format, arguments);
+    return real_copy(text, strnlen(text, max));
 }
 
 int vasprintf(char **ret_text, const char *format, va_list arguments)
 {
     count(CALLER);
-    return print(ret_text, format, arguments);
+    return real_print(ret_text, format, arguments);
 }
 
 int asprintf(char **ret_text, const char *format, ...)
@@ -199,29 +123,21 @@ int asprintf(char **ret_text, const char *format, ...)
 
     count(CALLER);
     va_start(arguments, format);
-    size = print(ret_text, format, arguments);
+    size = real_print(ret_text, format, arguments);
     va_end(arguments);
     return size;
 }
 
 void *aligned_alloc(size_t alignment, size_t size)
 {
-    static void *(*real)(size_t, size_t);
-
     count(CALLER);
-    if (real == NULL)
-        *(void **)&real = dlsym(RTLD_NEXT, "aligned_alloc");
-    return real(alignment, size);
+    return real_aligned_alloc(alignment, size);
 }
 
 int posix_memalign(void **ret_data, size_t alignment, size_t size)
 {
-    static int (*real)(void **, size_t, size_t);
-
     count(CALLER);
-    if (real == NULL)
-        *(void **)&real = dlsym(RTLD_NEXT, "posix_memalign");
-    return real(ret_data, alignment, size);
+    return real_posix_memalign(ret_data, alignment, size);
 }
 
 /* ---- the report ---- */
@@ -259,7 +175,7 @@ __attribute__((constructor)) static void begin(void)
     const char *path = getenv("MBRIDGE_COUNT_REPORT");
     struct sigaction action = {.sa_handler = report, .sa_flags = SA_RESTART};
 
-    resolve();
+    real_resolve();
     first_thread = pthread_self();
     if (path == NULL)
         return;

@@ -12,8 +12,8 @@
  * last>"
  */
 #include "caller.h"
+#include "real.h"
 
-#include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdarg.h>
@@ -33,43 +33,6 @@ static _Atomic uintptr_t failed_at;
 static uint64_t fail_at;
 static uint64_t fail_every;
 static _Atomic bool ready;
-
-static void *(*real_malloc)(size_t);
-static void *(*real_calloc)(size_t, size_t);
-static void *(*real_realloc)(void *, size_t);
-static void (*real_free)(void *);
-
-/* What dlsym asks for before malloc is known. Never given back. */
-static _Alignas(16) char early[16384];
-static _Atomic size_t early_used;
-
-static void *early_alloc(size_t size)
-{
-    size_t at = atomic_fetch_add(&early_used, (size + 15) / 16 * 16);
-
-    if (at + size > sizeof early)
-        abort();
-    return early + at;
-}
-
-static bool is_early(const void *data)
-{
-    return (const char *)data >= early && (const char *)data < early + sizeof early;
-}
-
-static void resolve(void)
-{
-    static _Thread_local bool busy __attribute__((tls_model("initial-exec")));
-
-    if (busy || real_free != NULL)
-        return;
-    busy = true;
-    *(void **)&real_malloc = dlsym(RTLD_NEXT, "malloc");
-    *(void **)&real_calloc = dlsym(RTLD_NEXT, "calloc");
-    *(void **)&real_realloc = dlsym(RTLD_NEXT, "realloc");
-    *(void **)&real_free = dlsym(RTLD_NEXT, "free");
-    busy = false;
-}
 
 static bool fails(void *caller)
 {
@@ -97,79 +60,37 @@ static bool fails(void *caller)
 
 void *malloc(size_t size)
 {
-    if (fails(CALLER))
-        return NULL;
-    resolve();
-    return real_malloc != NULL ? real_malloc(size) : early_alloc(size);
+    return fails(CALLER) ? NULL : real_malloc(size);
 }
 
 void *calloc(size_t count, size_t size)
 {
-    if (fails(CALLER))
-        return NULL;
-    resolve();
-    return real_calloc != NULL ? real_calloc(count, size) : early_alloc(count * size);
+    return fails(CALLER) ? NULL : real_calloc(count, size);
 }
 
 void *realloc(void *data, size_t size)
 {
-    if (fails(CALLER))
-        return NULL;
-    resolve();
-    if (is_early(data)) {
-        void *moved = malloc(size);
-
-        if (moved != NULL)
-            memmove(moved, data, size); /* what lies behind it is ours too */
-        return moved;
-    }
-    return real_realloc(data, size);
+    return fails(CALLER) ? NULL : real_realloc(data, size);
 }
 
 void free(void *data)
 {
-    if (data == NULL || is_early(data))
-        return;
-    resolve();
     real_free(data);
-}
-
-static char *copy(const char *text, size_t size)
-{
-    char *made = malloc(size + 1);
-
-    if (made != NULL) {
-        memcpy(made, text, size);
-        made[size] = '\0';
-    }
-    return made;
 }
 
 char *strdup(const char *text)
 {
-    return fails(CALLER) ? NULL : copy(text, strlen(text));
+    return fails(CALLER) ? NULL : real_copy(text, strlen(text));
 }
 
 char *strndup(const char *text, size_t max)
 {
-    return fails(CALLER) ? NULL : copy(text, strnlen(text, max));
-}
-
-static int print(char **ret_text, const char *format, va_list arguments)
-{
-    va_list again;
-    int size;
-
-    va_copy(again, arguments);
-    size = vsnprintf(NULL, 0, format, again);
-    va_end(again);
-    *ret_text = size < 0 ? NULL : malloc((size_t)size + 1);
-    return *ret_text == NULL ? -1 : vsnprintf(*ret_text, (size_t)size + 1, format, arguments);
+    return fails(CALLER) ? NULL : real_copy(text, strnlen(text, max));
 }
 
 int vasprintf(char **ret_text, const char *format, va_list arguments)
 {
-    return fails(CALLER) ? -1 : print(ret_text, format, arguments);
+    return fails(CALLER) ? -1 : real_print(ret_text, format, arguments);
 }
 
 int asprintf(char **ret_text, const char *format, ...)
@@ -180,31 +101,19 @@ int asprintf(char **ret_text, const char *format, ...)
     if (fails(CALLER))
         return -1;
     va_start(arguments, format);
-    size = print(ret_text, format, arguments);
+    size = real_print(ret_text, format, arguments);
     va_end(arguments);
     return size;
 }
 
 void *aligned_alloc(size_t alignment, size_t size)
 {
-    static void *(*real)(size_t, size_t);
-
-    if (fails(CALLER))
-        return NULL;
-    if (real == NULL)
-        *(void **)&real = dlsym(RTLD_NEXT, "aligned_alloc");
-    return real(alignment, size);
+    return fails(CALLER) ? NULL : real_aligned_alloc(alignment, size);
 }
 
 int posix_memalign(void **ret_data, size_t alignment, size_t size)
 {
-    static int (*real)(void **, size_t, size_t);
-
-    if (fails(CALLER))
-        return ENOMEM;
-    if (real == NULL)
-        *(void **)&real = dlsym(RTLD_NEXT, "posix_memalign");
-    return real(ret_data, alignment, size);
+    return fails(CALLER) ? ENOMEM : real_posix_memalign(ret_data, alignment, size);
 }
 
 /* ---- begin and end ---- */
@@ -218,7 +127,7 @@ static uint64_t number_of(const char *name)
 
 __attribute__((constructor)) static void begin(void)
 {
-    resolve();
+    real_resolve();
     fail_at = number_of("MBRIDGE_FAIL_AT");
     fail_every = number_of("MBRIDGE_FAIL_EVERY");
     atomic_store(&ready, true);

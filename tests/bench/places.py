@@ -30,14 +30,8 @@ class FarKafka(KafkaBroker):
         super().__init__(*arguments, **options)
         self.behind, self.far_port, self.far_host = free_port(), free_port(), "127.0.0.1"
 
-    def _properties(self):
-        plain = f"PLAINTEXT://127.0.0.1:{self.port}"
-        return super()._properties() + (
-            f"listeners={plain},FAR://127.0.0.1:{self.behind},"
-            f"CONTROLLER://127.0.0.1:{self._controller_port}\n"
-            f"advertised.listeners={plain},FAR://{self.far_host}:{self.far_port}\n"
-            "listener.security.protocol.map="
-            "PLAINTEXT:PLAINTEXT,FAR:PLAINTEXT,CONTROLLER:PLAINTEXT\n")
+    def _further_listener(self):
+        return self.behind, f"{self.far_host}:{self.far_port}"
 
 
 class Platform:

@@ -104,13 +104,19 @@ class KafkaBroker(Broker):
             listeners["SASL_SSL"] = (self._sasl_port, "SASL_SSL")
             listeners["SSL"] = (self._ssl_port, "SSL")
             properties.update(self._secure_properties())
+        further = self._further_listener()
+        if further:
+            listeners["FURTHER"] = (further[0], "PLAINTEXT")
         urls = {name: f"{name}://127.0.0.1:{port}" for name, (port, _) in listeners.items()}
+        advertised = {name: url for name, url in urls.items() if name != "CONTROLLER"}
+        if further:
+            advertised["FURTHER"] = f"FURTHER://{further[1]}"
         properties.update({
             "process.roles": "broker,controller",
             "node.id": 1,
             "controller.quorum.voters": f"1@127.0.0.1:{self._controller_port}",
             "listeners": ",".join(urls.values()),
-            "advertised.listeners": ",".join(u for n, u in urls.items() if n != "CONTROLLER"),
+            "advertised.listeners": ",".join(advertised.values()),
             "inter.broker.listener.name": "PLAINTEXT",
             "controller.listener.names": "CONTROLLER",
             "listener.security.protocol.map": ",".join(
@@ -120,6 +126,10 @@ class KafkaBroker(Broker):
             **self._config,
         })
         return "".join(f"{name}={value}\n" for name, value in properties.items())
+
+    def _further_listener(self):
+        """A subclass': (its port, the "host:port" that its clients are told). None: there is none."""
+        return None
 
     def _secure_properties(self):
         certificate = getattr(self.pki, self._certificate)

@@ -4,11 +4,10 @@
 The hour of all platforms is ./dev soak."""
 
 import statistics
-from pathlib import Path
 
 import pytest
 
-from support.bridge import Bridge, program
+from support.bridge import Bridge
 from support.config import config
 from support.proxy import Proxy
 from support.redis_side import RedisSide
@@ -21,22 +20,7 @@ WARM = 80  # until buffers are as large as they get
 LAST = 10  # whose median counts
 GROWTH_KIB = 1536
 
-
-def _instrumented():
-    return b"__asan_init" in Path(program()).read_bytes()
-
-
-@pytest.fixture(autouse=True)
-def only_as_released():
-    if Path(program()).exists() and _instrumented():
-        pytest.skip("a sanitizer's own memory is not the bridge's")
-
-
-def _rss_kib(pid):
-    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith("VmRSS:"):
-            return int(line.split()[1])
-    raise AssertionError("the process has ended")
+pytestmark = pytest.mark.usefixtures("only_as_released")
 
 
 class Crowd:
@@ -74,7 +58,7 @@ class Crowd:
         held = []
         for _ in range(number):
             self.round(dice.randrange(1, MESSAGES))
-            held.append(_rss_kib(self.bridge.run.pid))
+            held.append(self.bridge.run.rss_kib())
         return statistics.median(held[-LAST:])
 
     def end(self):

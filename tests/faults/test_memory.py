@@ -1,11 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Peak memory at default settings, with a backlog and a sink slower than its source."""
 
-from pathlib import Path
-
 import pytest
 
-from support.bridge import program
 from support.clients import queue_depth
 from support.pair import Pair
 from support.wait import until
@@ -13,15 +10,7 @@ from support.wait import until
 PEAK_KIB = 48 * 1024
 PREFETCH = 2000  # of a queue, by default
 
-
-def _instrumented():
-    return b"__asan_init" in Path(program()).read_bytes()
-
-
-@pytest.fixture(autouse=True)
-def only_as_released():
-    if Path(program()).exists() and _instrumented():
-        pytest.skip("a sanitizer's own memory is not the bridge's")
+pytestmark = pytest.mark.usefixtures("only_as_released")
 
 
 @pytest.mark.parametrize("messages", [100_000, pytest.param(1_000_000, marks=pytest.mark.long)])

@@ -6,6 +6,7 @@ import time
 import pytest
 
 from support.pair import STRAGGLERS_S, WINDOW, Pair, columns, wait_resumed
+from support.route import both_take
 from support.wait import until
 
 TAKEOVER_S = 10.0
@@ -40,14 +41,6 @@ def test_a_standby_takes_over_a_queue(kafka3, rabbit, fresh, tmp_path, dice, end
     assert max(times) <= TAKEOVER_S, times
 
 
-def _both_take(first, second):
-    def busy():
-        first.check()
-        second.check()
-        return all(bridge.run.counters().total("received") for bridge in (first, second))
-    return busy
-
-
 @pytest.mark.parametrize("kafka", [pytest.param("3.9.1", marks=pytest.mark.long), "4.3.1"],
                          indirect=True)
 def test_two_share_a_topic_and_one_leaves_in_order(kafka, rabbit, fresh, tmp_path, dice, ending,
@@ -59,7 +52,7 @@ def test_two_share_a_topic_and_one_leaves_in_order(kafka, rabbit, fresh, tmp_pat
     pair.stream.wait_ended(500, poll=first.check)
     second.start()
     second.ready()
-    until(_both_take(first, second), 30, "both take messages",
+    until(both_take(first, second), 30, "both take messages",
           detail=lambda: first.run.tail() + second.run.tail())
     pair.stream.wait_ended(pair.stream.ended + 5000, poll=second.check)
     for bridge in (first, second):
@@ -93,14 +86,14 @@ def test_two_share_a_topic_and_one_is_killed(kafka3, rabbit, fresh, tmp_path, di
     second.start()
     first.ready()
     second.ready()
-    until(_both_take(first, second), 30, "both take messages",
+    until(both_take(first, second), 30, "both take messages",
           detail=lambda: first.run.tail() + second.run.tail())
     first.run.kill()
     pair.stream.fault()
     pair.stream.wait_ended(pair.stream.ended + 2000, poll=second.check)
     first.start()
     first.ready()
-    until(_both_take(first, second), 45, "both take messages again",
+    until(both_take(first, second), 45, "both take messages again",
           detail=lambda: first.run.tail() + second.run.tail())
     pair.feeder.stop()
     verdict = pair.stream.finish(poll=second.check)

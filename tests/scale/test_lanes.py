@@ -5,19 +5,11 @@ import pytest
 
 from support.pair import WINDOW, columns
 from support.redis_side import RedisSide
-from support.route import Route, stop_and_judge, wait_arrived
+from support.route import Route, both_take, stop_and_judge, wait_arrived
 from support.sides import KafkaSide
 from support.wait import until
 
 LANES = 4
-
-
-def _both_take(first, second):
-    def busy():
-        first.check()
-        second.check()
-        return all(bridge.run.counters().total("received") for bridge in (first, second))
-    return busy
 
 
 def rounds_of_two(route, first, second, rounds, dice):
@@ -28,7 +20,7 @@ def rounds_of_two(route, first, second, rounds, dice):
         bridge.ready()
     wait_arrived(route.stream, 500, first)
     for number in range(rounds):
-        until(_both_take(first, second), 60, "both take messages",
+        until(both_take(first, second), 60, "both take messages",
               detail=lambda: first.run.tail() + second.run.tail())
         wait_arrived(route.stream, route.stream.arrived + dice.randrange(500, 1500), second)
         route.stream.fault()

@@ -127,11 +127,17 @@ class Run:
                     continue
         return None
 
-    def peak_rss_kib(self):
+    def _status_kib(self, name):
         for line in Path(f"/proc/{self.pid}/status").read_text().splitlines():
-            if line.startswith("VmHWM:"):
+            if line.startswith(f"{name}:"):
                 return int(line.split()[1])
-        raise AssertionError("no VmHWM: the process has ended")
+        raise AssertionError(f"no {name}: the process has ended")
+
+    def rss_kib(self):
+        return self._status_kib("VmRSS")
+
+    def peak_rss_kib(self):
+        return self._status_kib("VmHWM")
 
 
 class Bridge:

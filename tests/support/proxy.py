@@ -193,11 +193,5 @@ class ProxiedKafka(KafkaBroker):
         self.proxy = Proxy(self._behind)
         self.proxied = f"127.0.0.1:{self.proxy.port}"
 
-    def _properties(self):
-        plain = f"PLAINTEXT://127.0.0.1:{self.port}"
-        return super()._properties() + (
-            f"listeners={plain},PROXIED://127.0.0.1:{self._behind},"
-            f"CONTROLLER://127.0.0.1:{self._controller_port}\n"
-            f"advertised.listeners={plain},PROXIED://{self.proxied}\n"
-            "listener.security.protocol.map="
-            "PLAINTEXT:PLAINTEXT,PROXIED:PLAINTEXT,CONTROLLER:PLAINTEXT\n")
+    def _further_listener(self):
+        return self._behind, self.proxied

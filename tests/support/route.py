@@ -80,6 +80,15 @@ def kill_rounds(route, bridge, rounds, each, dice, least=None):
         bridge.start()
 
 
+def both_take(first, second):
+    """A condition: both processes have received messages."""
+    def busy():
+        first.check()
+        second.check()
+        return all(bridge.run.counters().total("received") for bridge in (first, second))
+    return busy
+
+
 def zombie_rounds(route, first, second, rounds, dice, moved=2000):
     """first stands still for longer than its session, while it works; second takes over; first wakes
     with what it has in hand, and goes on when second is killed."""
