@@ -11,6 +11,8 @@ from .process import BrokerError, free_port, spawn
 
 VERSION = "2.56.0"
 PROTOCOLS = "protocols=AMQP,CORE"
+# 300,000 messages fill 512 MiB: what collects garbage all the time, or pages, says nothing of us.
+HEAP_MAX = "-Xmx2g"
 # An address that is named so is a queue: Artemis's own default for a new address is MULTICAST,
 # where what is sent before a receiver attaches is accepted and dropped.
 ANYCAST_PREFIX = "queue://"
@@ -68,7 +70,7 @@ class ArtemisBroker(JavaBroker):
             f"-Ddata.dir={instance / 'data'}", f"-Djava.io.tmpdir={instance / 'tmp'}",
             f"-Djava.security.auth.login.config={instance / 'etc' / 'login.config'}",
             f"-Dlog4j2.configurationFile={self._logging(arguments)}"]
-        return self.java("--add-opens", "java.base/jdk.internal.misc=ALL-UNNAMED",
+        return self.java(HEAP_MAX, "--add-opens", "java.base/jdk.internal.misc=ALL-UNNAMED",
                          f"-Dartemis.home={self._home}", "-Dlog4j2.disableJmx=true", *own, "-cp",
                          str(self._home / "lib" / "artemis-boot.jar"),
                          "org.apache.activemq.artemis.boot.Artemis", *arguments)
