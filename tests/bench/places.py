@@ -35,6 +35,10 @@ class FarKafka(KafkaBroker):
 
 
 class Platform:
+    """has_bare: its raw halves also work without their client library's calls."""
+
+    has_bare = True
+
     def far_port(self, host):
         """Where a proxy is to connect, and where it has to listen so that clients pass it."""
         return self.broker.port, free_port()
@@ -43,7 +47,7 @@ class Platform:
 class Kafka(Platform):
     """keeps: a stream that was read can be read again, by another group."""
 
-    name, keeps = "kafka", True
+    name, keeps, has_bare = "kafka", True, False
 
     def __init__(self, broker):
         self.broker, self.side = broker, KafkaSide(broker, PARTITIONS)

@@ -57,6 +57,7 @@ static void read_option(struct raw_spec *spec, const char *text)
         {"linger", &spec->linger_ms, 10000},
         {"stamped", &spec->is_stamped, 1},
         {"capability", &spec->capability, 1},
+        {"bare", &spec->is_bare, 1},
     };
     const char *equals = strchr(text, '=');
 
@@ -247,4 +248,62 @@ void raw_report(struct raw_meter *meter)
     fflush(stdout);
     free(meter->ages_us);
     meter->ages_us = NULL;
+}
+
+static void run_sink(const struct raw_spec *spec, const struct raw_way *way, void *state)
+{
+    uint64_t window = spec->window > 0 ? spec->window : RAW_WINDOW;
+    struct raw_meter meter;
+    uint64_t sent = 0;
+    uint64_t confirmed = 0;
+    double moved_s;
+
+    raw_begin_sink(&meter, spec);
+    moved_s = raw_now_s();
+    while (confirmed < spec->count) {
+        uint64_t limit = confirmed + window;
+        uint64_t due = raw_due(&meter);
+        uint64_t fresh;
+        bool can_go_on;
+
+        limit = limit < due ? limit : due;
+        while (sent < limit && way->has_room(state))
+            way->put(state, sent++);
+        way->flush(state);
+        can_go_on = sent < limit && way->has_room(state);
+        fresh = way->confirm(state, can_go_on ? 0 : raw_wait_ms(&meter, sent, RAW_WAIT_MS));
+        confirmed += fresh;
+        if (fresh > 0 || can_go_on)
+            moved_s = raw_now_s();
+        else if (raw_now_s() - moved_s > RAW_STALL_S)
+            raw_die("it stands still: %llu sent, %llu confirmed", (unsigned long long)sent,
+                    (unsigned long long)confirmed);
+    }
+    raw_report(&meter);
+}
+
+static void run_source(const struct raw_spec *spec, const struct raw_way *way, void *state)
+{
+    struct raw_meter meter = {.spec = NULL};
+    double moved_s = raw_now_s();
+
+    while (meter.taken < spec->count) {
+        uint64_t before = meter.taken;
+
+        way->take(state, &meter, RAW_WAIT_MS);
+        if (meter.taken > before)
+            moved_s = raw_now_s();
+        else if (raw_now_s() - moved_s > RAW_STALL_S)
+            raw_die("only %llu messages came", (unsigned long long)meter.taken);
+    }
+    way->finish(state);
+    raw_report(&meter);
+}
+
+void raw_run(const struct raw_spec *spec, const struct raw_way *way)
+{
+    void *state = way->open(spec);
+
+    (spec->is_sink ? run_sink : run_source)(spec, way, state);
+    way->close(state);
 }

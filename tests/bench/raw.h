@@ -2,7 +2,8 @@
 /*
  * What the raw halves share: their arguments, the load, the clock, and the line with the result.
  * Each is a plain program that does one half of a bridge's work, with the same durability, and
- * nothing else: what a perfect bridge would reach on that side.
+ * nothing else: what a perfect bridge would reach on that side. By default it moves messages by its
+ * client library's calls; with bare=1 frames are written and read by hand, where the program can.
  *
  *   raw_NAME VERB ADDRESS STREAM COUNT SIZE [NAME=NUMBER...]
  *
@@ -25,6 +26,9 @@
 /* A body begins with the time at which it was sent, in this many hexadecimal digits. */
 #define RAW_STAMP_SIZE 16u
 #define RAW_STALL_S    60.0
+#define RAW_WAIT_MS    1000
+#define RAW_WINDOW     10000u             /* unconfirmed at most */
+#define RAW_SEND_SIZE  ((size_t)64 << 10) /* how much is gathered before it is sent */
 
 /* Where the bridge puts a key that has no other place. */
 #define RAW_KEY_HEADER "x-opt-mbridge-key"
@@ -41,6 +45,7 @@ struct raw_spec {
     uint64_t
         is_stamped; /* bodies begin with the time: the half that reads tells how old they are */
     uint64_t capability; /* AMQP 1.0: ask for a queue, as Artemis needs it */
+    uint64_t is_bare;    /* by hand where the program can, not by its library's calls */
     bool is_sink;
 };
 
@@ -78,6 +83,33 @@ void raw_take(struct raw_meter *meter, const struct raw_spec *spec, const void *
 uint64_t raw_due(const struct raw_meter *meter);
 /* How long poll() may wait until the next message is due, at most max_ms. */
 int raw_wait_ms(const struct raw_meter *meter, uint64_t sent, int max_ms);
+
+/*
+ * How a half moves messages: by the calls of its client library, or by hand. Both are run by the
+ * same loops, so they differ in what a message costs and in nothing else. Every failure ends the
+ * program.
+ */
+struct raw_way {
+    /* Connected, and a source subscribed: the state that the others get. */
+    void *(*open)(const struct raw_spec *spec);
+    void (*close)(void *state);
+
+    /* A sink. More may be put before a flush? */
+    bool (*has_room)(void *state);
+    void (*put)(void *state, uint64_t number);
+    /* Sends what can be sent without waiting. */
+    void (*flush)(void *state);
+    /* Waits for confirms, or room, at most so long. How many were confirmed. */
+    uint64_t (*confirm)(void *state, int timeout_ms);
+
+    /* A source. Waits for messages at most so long, takes what came, acknowledges it. */
+    void (*take)(void *state, struct raw_meter *meter, int timeout_ms);
+    /* All acknowledgements are sent. */
+    void (*finish)(void *state);
+};
+
+/* The whole work of a half, with its report. */
+void raw_run(const struct raw_spec *spec, const struct raw_way *way);
 
 /* One line of JSON: seconds and cpu_us are from the first message to the last confirm. */
 void raw_report(struct raw_meter *meter);

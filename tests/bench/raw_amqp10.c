@@ -1,15 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The AMQP 1.0 halves of a bridge: raw_amqp10 receive|send USER:PASSWORD@HOST:PORT ADDRESS COUNT
- * SIZE …  by proton's connection driver on a socket of our own, sections encoded by hand.
+ * SIZE …  by proton's connection driver on a socket of our own.
  *
  * send: durable, unsettled, at most a window without its outcome, all accepted.
  * receive: first mode, each accepted and settled, credit topped up for many at once.
  */
-#include "raw.h"
+#include "raw_amqp10.h"
 #include "raw_wire.h"
 
-#include <endian.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -29,27 +28,23 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define WINDOW       10000u
 #define CREDIT       2000
 #define FRAME_SIZE   ((uint32_t)64 << 10)
 #define OUTGOING_MAX ((size_t)256 << 10)
 #define INCOMING_MAX ((size_t)64 << 20)
-#define MESSAGE_MAX  (RAW_SIZE_MAX + (64u << 10))
-#define WAIT_MS      1000
 
 struct half {
     const struct raw_spec *spec;
     pn_connection_driver_t driver;
     int fd;
     pn_link_t *link;
-    struct raw_meter meter;
-    uint64_t sent;
+    const struct amqp10_coder *coder;
+    struct raw_meter *meter;
     uint64_t confirmed;
     bool is_open; /* the broker has answered the attach */
     bool is_closing;
-    bool moved;
     char *body;
-    char *scratch; /* one encoded message */
+    char *scratch; /* one encoded message, as it came */
 };
 
 static void fail(pn_condition_t *condition, const char *what)
@@ -59,95 +54,7 @@ static void fail(pn_condition_t *condition, const char *what)
             pn_condition_is_set(condition) ? pn_condition_get_description(condition) : "");
 }
 
-/* ---- the encoding ---- */
-
-static char *put_head(char *at, const unsigned char *head, size_t size)
-{
-    memcpy(at, head, size);
-    return at + size;
-}
-
-static char *put_text8(char *at, unsigned char code, const char *text, size_t size)
-{
-    *at++ = (char)code;
-    *at++ = (char)size;
-    memcpy(at, text, size);
-    return at + size;
-}
-
-static char *put_be32(char *at, size_t value)
-{
-    uint32_t word = htobe32((uint32_t)value);
-
-    memcpy(at, &word, sizeof word);
-    return at + sizeof word;
-}
-
-static char *put_properties(char *at, uint64_t headers)
-{
-    static const unsigned char head[] = {0x00, 0x53, 0x74, 0xd1}; /* application properties, map */
-    char name[RAW_HEADER_NAME + 1];
-    char value[RAW_HEADER_SIZE + 1];
-    size_t size = 4 + headers * (2 + RAW_HEADER_NAME + 2 + RAW_HEADER_SIZE);
-
-    at = put_be32(put_be32(put_head(at, head, sizeof head), size), 2 * headers);
-    for (uint64_t i = 0; i < headers; i++) {
-        raw_header(name, value, i);
-        at = put_text8(at, 0xa1, name, RAW_HEADER_NAME);
-        at = put_text8(at, 0xa1, value, RAW_HEADER_SIZE);
-    }
-    return at;
-}
-
-/* All but the body, which follows as it is. */
-static size_t put_message(char *start, const struct raw_spec *spec, uint64_t number)
-{
-    static const unsigned char durable[] = {0x00, 0x53, 0x70, 0xc0, 0x02, 0x01, 0x41};
-    static const unsigned char annotations[] = {0x00, 0x53, 0x72, 0xc1};
-    static const unsigned char data[] = {0x00, 0x53, 0x75, 0xb0};
-    const size_t name_size = sizeof RAW_KEY_HEADER - 1;
-    char key[RAW_KEY_SIZE + 1];
-    char *at = put_head(start, durable, sizeof durable);
-
-    raw_key(key, number);
-    at = put_head(at, annotations, sizeof annotations);
-    *at++ = (char)(1 + 2 + name_size + 2 + RAW_KEY_SIZE);
-    *at++ = 2;
-    at = put_text8(at, 0xa3, RAW_KEY_HEADER, name_size);
-    at = put_text8(at, 0xa0, key, RAW_KEY_SIZE);
-    if (spec->headers > 0)
-        at = put_properties(at, spec->headers);
-    at = put_be32(put_head(at, data, sizeof data), spec->size);
-    return (size_t)(at - start);
-}
-
 /* ---- events ---- */
-
-static bool can_send(const struct half *half)
-{
-    uint64_t window = half->spec->window > 0 ? half->spec->window : WINDOW;
-
-    return half->sent < half->confirmed + window && pn_link_credit(half->link) > 0 &&
-           pn_session_outgoing_bytes(pn_link_session(half->link)) < OUTGOING_MAX;
-}
-
-static void send_some(struct half *half)
-{
-    const struct raw_spec *spec = half->spec;
-    uint64_t due = raw_due(&half->meter);
-
-    while (half->sent < due && can_send(half)) {
-        size_t size = put_message(half->scratch, spec, half->sent);
-
-        pn_delivery(half->link, pn_dtag((const char *)&half->sent, sizeof half->sent));
-        if (spec->is_stamped)
-            raw_stamp(half->body);
-        pn_link_send(half->link, half->scratch, size);
-        pn_link_send(half->link, half->body, spec->size);
-        pn_link_advance(half->link);
-        half->sent++;
-    }
-}
 
 static void take_outcome(struct half *half, pn_delivery_t *delivery)
 {
@@ -157,23 +64,23 @@ static void take_outcome(struct half *half, pn_delivery_t *delivery)
         raw_die("an outcome other than accepted");
     pn_delivery_settle(delivery);
     half->confirmed++;
-    half->moved = true;
 }
 
 static void take_message(struct half *half, pn_delivery_t *delivery)
 {
     size_t size = pn_delivery_pending(delivery);
+    pn_bytes_t body;
 
-    if (!pn_delivery_readable(delivery) || pn_delivery_partial(delivery))
+    if (half->is_closing || !pn_delivery_readable(delivery) || pn_delivery_partial(delivery))
         return;
-    if (size > MESSAGE_MAX)
+    if (size > AMQP10_MESSAGE_MAX)
         raw_die("a message of %zu bytes", size);
     if (pn_link_recv(half->link, half->scratch, size) != (ssize_t)size)
         raw_die("a message that cannot be read");
-    raw_take(&half->meter, half->spec, half->scratch, size);
+    body = half->coder->body(pn_bytes(size, half->scratch));
+    raw_take(half->meter, half->spec, body.start, body.size);
     pn_delivery_update(delivery, PN_ACCEPTED);
     pn_delivery_settle(delivery);
-    half->moved = true;
 }
 
 static void handle(struct half *half, pn_event_t *event)
@@ -279,7 +186,7 @@ static void open_link(struct half *half, pn_session_t *session)
     pn_link_open(half->link);
 }
 
-static void open_half(struct half *half)
+static void connect_half(struct half *half)
 {
     char login[128];
     char container[64];
@@ -312,13 +219,13 @@ static void open_half(struct half *half)
     pn_session_set_incoming_capacity(session, INCOMING_MAX);
     pn_session_open(session);
     open_link(half, session);
-    for (double began_s = raw_now_s(); !half->is_open; turn(half, WAIT_MS))
+    for (double began_s = raw_now_s(); !half->is_open; turn(half, RAW_WAIT_MS))
         if (raw_now_s() - began_s > RAW_STALL_S)
             raw_die("no answer from %s", half->spec->address);
 }
 
 /* Ends the session first, and awaits its end: a broker may else give back what was accepted. */
-static void close_half(struct half *half)
+static void end_session(struct half *half)
 {
     pn_session_t *session = pn_link_session(half->link);
     double began_s = raw_now_s();
@@ -331,67 +238,101 @@ static void close_half(struct half *half)
     }
 }
 
-/* ---- the halves ---- */
+/* ---- the ways ---- */
 
-static void watch(struct half *half, double *moved_s)
+static void *open_half(const struct raw_spec *spec)
 {
-    if (half->moved)
-        *moved_s = raw_now_s();
-    else if (raw_now_s() - *moved_s > RAW_STALL_S)
-        raw_die("it stands still: %llu sent, %llu confirmed, %llu taken",
-                (unsigned long long)half->sent, (unsigned long long)half->confirmed,
-                (unsigned long long)half->meter.taken);
-    half->moved = false;
+    static struct half half;
+
+    half.spec = spec;
+    half.coder = spec->is_bare ? &amqp10_bare : &amqp10_client;
+    half.body = raw_body(spec);
+    half.scratch = malloc(AMQP10_MESSAGE_MAX);
+    if (half.scratch == NULL)
+        raw_die("no memory");
+    connect_half(&half);
+    return &half;
 }
 
-static void send_all(struct half *half)
+static void close_half(void *state)
 {
-    double moved_s;
-    bool can_go_on;
+    struct half *half = (struct half *)state;
 
-    raw_begin_sink(&half->meter, half->spec);
-    moved_s = raw_now_s();
-    while (half->confirmed < half->spec->count) {
-        send_some(half);
-        handle_all(half);
-        write_some(half);
-        can_go_on = can_send(half) && half->sent < raw_due(&half->meter);
-        turn(half, can_go_on ? 0 : raw_wait_ms(&half->meter, half->sent, WAIT_MS));
-        watch(half, &moved_s);
-    }
+    end_session(half);
+    pn_connection_driver_destroy(&half->driver);
+    close(half->fd);
+    free(half->scratch);
 }
 
-static void receive_all(struct half *half)
+/* Credit alone would let everything be queued. */
+static bool has_room(void *state)
 {
+    const struct half *half = (struct half *)state;
+
+    return pn_link_credit(half->link) > 0 &&
+           pn_session_outgoing_bytes(pn_link_session(half->link)) < OUTGOING_MAX;
+}
+
+static void put(void *state, uint64_t number)
+{
+    struct half *half = (struct half *)state;
+
+    pn_delivery(half->link, pn_dtag((const char *)&number, sizeof number));
+    half->coder->send(half->link, half->spec, half->body, number);
+}
+
+static void flush(void *state)
+{
+    struct half *half = (struct half *)state;
+
+    handle_all(half);
+    write_some(half);
+}
+
+static uint64_t confirm(void *state, int timeout_ms)
+{
+    struct half *half = (struct half *)state;
+    uint64_t before = half->confirmed;
+
+    turn(half, timeout_ms);
+    return half->confirmed - before;
+}
+
+static void take(void *state, struct raw_meter *meter, int timeout_ms)
+{
+    struct half *half = (struct half *)state;
     int credit = half->spec->window > 0 ? (int)half->spec->window : CREDIT;
-    double moved_s = raw_now_s();
 
-    while (half->meter.taken < half->spec->count) {
-        if (pn_link_credit(half->link) <= credit / 2)
-            pn_link_flow(half->link, credit - pn_link_credit(half->link));
-        turn(half, WAIT_MS);
-        watch(half, &moved_s);
-    }
-    while (!write_some(half))
-        turn(half, WAIT_MS);
+    half->meter = meter;
+    if (pn_link_credit(half->link) <= credit / 2)
+        pn_link_flow(half->link, credit - pn_link_credit(half->link));
+    turn(half, timeout_ms);
 }
+
+static void finish(void *state)
+{
+    struct half *half = (struct half *)state;
+
+    while (!write_some(half))
+        turn(half, RAW_WAIT_MS);
+}
+
+static const struct raw_way way = {
+    .open = open_half,
+    .close = close_half,
+    .has_room = has_room,
+    .put = put,
+    .flush = flush,
+    .confirm = confirm,
+    .take = take,
+    .finish = finish,
+};
 
 int main(int argc, char **argv)
 {
     struct raw_spec spec;
-    struct half half = {.spec = &spec};
 
     raw_read_arguments(&spec, argc, argv, "receive", "send");
-    half.body = raw_body(&spec);
-    half.scratch = malloc(MESSAGE_MAX);
-    if (half.scratch == NULL)
-        raw_die("no memory");
-    open_half(&half);
-    (spec.is_sink ? send_all : receive_all)(&half);
-    raw_report(&half.meter);
-    close_half(&half);
-    pn_connection_driver_destroy(&half.driver);
-    close(half.fd);
-    free(half.scratch);
+    raw_run(&spec, &way);
     return 0;
 }

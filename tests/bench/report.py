@@ -47,17 +47,31 @@ def ms(value_us):
 RATES = ("raw half", "bridge", "ratio", "raw µs", "bridge µs", "ratio", "RSS MiB")
 
 
+BARE_RATES = ("by hand", "ratio", "by hand µs", "ratio")
+
+
 def _rates(row):
     return (rate(row["raw_rate"]), rate(row["rate"]), f"{row['ratio']:.2f}",
             f"{row['raw_cpu_us']:.2f}", f"{row['cpu_us']:.2f}", f"{row['cpu_ratio']:.2f}",
             f"{row['rss_mib']:.0f}")
 
 
+def _bare_rates(row):
+    if "bare_rate" not in row:
+        return ("–",) * len(BARE_RATES)
+    return (rate(row["bare_rate"]), f"{row['bare_ratio']:.2f}", f"{row['bare_cpu_us']:.2f}",
+            f"{row['bare_cpu_ratio']:.2f}")
+
+
 def pairs_table(report):
     rows = report["pairs"]
-    return Table(f"Throughput and processor time, {rows[0]['size']} B",
-                 "Messages a second, and µs of processor time a message.",
-                 ("pair", *RATES), [(title(row), *_rates(row)) for row in rows])
+    note = "Messages a second, and µs of processor time a message."
+    name = f"Throughput and processor time, {rows[0]['size']} B"
+    if not any("bare_rate" in row for row in rows):
+        return Table(name, note, ("pair", *RATES), [(title(row), *_rates(row)) for row in rows])
+    return Table(name, f"{note} By hand: against halves without their client library's calls.",
+                 ("pair", *RATES, *BARE_RATES),
+                 [(title(row), *_rates(row), *_bare_rates(row)) for row in rows])
 
 
 def variants_table(report, part, what):

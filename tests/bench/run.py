@@ -40,6 +40,8 @@ def parse(arguments):
         help="only this; repeatable; without any: core and pairs")
     add("--peers", action="store_true", help="the part peers too: the alternatives that are "
         "installed, on the same work")
+    add("--bare", action="store_true", help="pairs against halves written by hand too, without "
+        "their client library's calls")
     add("--install-peers", action="store_true", help="install them, and nothing else")
     add("--full", action="store_true", help="all parts, which takes hours")
     add("--pair", action="append", metavar="SOURCE-SINK",
@@ -92,8 +94,9 @@ def save(options, report):
 def measure_places(options, parts, report, places):
     """The parts that need brokers. What is measured is saved after each: the next may take hours."""
     cells = throughput.cells_of("pairs", options)
-    makers = {part: lambda part=part: throughput.measure(places, throughput.cells_of(part, options),
-                                                    options.rounds) for part in CELLS}
+    makers = {part: lambda part=part: throughput.measure(
+        places, throughput.cells_of(part, options), options.rounds,
+        bare=options.bare and part == "pairs") for part in CELLS}
     makers |= {"peers": lambda: rivals.measure(places, cells, options),
                "latency": lambda: latency.measure(places, cells, options),
                "rss": lambda: throughput.measure_rss(places, options),

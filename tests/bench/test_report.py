@@ -40,6 +40,17 @@ def test_a_ratio_below_its_goal_is_missed(figures):
     assert any("0.89 of the slower raw half" in what for what in reports.missed(figures))
 
 
+def test_halves_by_hand_have_columns_and_no_goals(figures):
+    before = reports.missed(figures)
+    figures["pairs"][0] |= {"bare_rate": 60_000.0, "bare_ratio": 0.4, "bare_cpu_us": 0.3,
+                            "bare_cpu_ratio": 2.4}
+    table = reports.pairs_table(figures)
+    assert table.rows[0][-4:] == ("60.0k", "0.40", "0.30", "2.40")
+    assert table.rows[1][-4:] == ("–",) * 4  # a pair without them
+    assert len(table.head) == len(table.rows[0])
+    assert reports.missed(figures) == before
+
+
 def test_the_text_holds_every_table(figures):
     text = reports.text(figures)
     for table in reports.tables(figures):

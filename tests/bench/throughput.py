@@ -72,6 +72,13 @@ def cells_of(part, options):
     return cells
 
 
+def compared(raw, ratio, both, moved):
+    """Of two halves: the slower one's rate, the processor time of both, and the bridge's over them."""
+    rate, cpu_us = min(half.rate for half in both), sum(half.cpu_us for half in both)
+    return {f"{raw}rate": rate, f"{raw}cpu_us": cpu_us, f"{ratio}ratio": moved.rate / rate,
+            f"{ratio}cpu_ratio": moved.cpu_us / cpu_us}
+
+
 class Results:
     """The samples of a cell, a round each."""
 
@@ -79,17 +86,17 @@ class Results:
         self.cell = cell
         self.rounds = []
 
-    def add(self, source, sink, moved):
-        raw_rate = min(source.rate, sink.rate)
-        raw_cpu = source.cpu_us + sink.cpu_us
-        self.rounds.append({
-            "source_rate": source.rate, "source_cpu_us": source.cpu_us,
-            "sink_rate": sink.rate, "sink_cpu_us": sink.cpu_us,
-            "raw_rate": raw_rate, "raw_cpu_us": raw_cpu,
-            "rate": moved.rate, "cpu_us": moved.cpu_us, "rss_mib": moved.rss_mib,
-            # By round: what else the machine did fell on both.
-            "ratio": moved.rate / raw_rate, "cpu_ratio": moved.cpu_us / raw_cpu})
-        return self.rounds[-1]
+    def add(self, source, sink, moved, bare=None):
+        """source, sink: of the halves; bare: both of those that are written by hand."""
+        entry = {"source_rate": source.rate, "source_cpu_us": source.cpu_us,
+                 "sink_rate": sink.rate, "sink_cpu_us": sink.cpu_us,
+                 "rate": moved.rate, "cpu_us": moved.cpu_us, "rss_mib": moved.rss_mib,
+                 # By round: what else the machine did fell on both.
+                 **compared("raw_", "", (source, sink), moved)}
+        if bare:
+            entry |= compared("bare_", "bare_", bare, moved)
+        self.rounds.append(entry)
+        return entry
 
     def summary(self):
         medians = {name: statistics.median(entry[name] for entry in self.rounds)
@@ -99,15 +106,22 @@ class Results:
                 **self.cell.load._asdict(), **medians, "rounds": self.rounds}
 
 
-def measure_halves(places, cell):
+def measure_halves(places, cell, **more):
     """Both at once; what the one wrote may be read by another run."""
     source, sink = places.by_name[cell.source], places.by_name[cell.sink]
     full = places.filled(cell.source, cell.load)
     target = places.new(cell.sink, "raw")
-    both = halves.run_both(source.read(full), sink.write(target), cell.load)
+    both = halves.run_both(source.read(full), sink.write(target), cell.load, **more)
     places.read(cell.source, full, cell.load)
     places.written(cell.sink, cell.load, target)
     return both
+
+
+def measure_bare(places, cell):
+    """Those by hand, or None where no side has them."""
+    if not (places.by_name[cell.source].has_bare or places.by_name[cell.sink].has_bare):
+        return None
+    return measure_halves(places, cell, bare=1)
 
 
 def measure_bridge(places, cell):
@@ -120,9 +134,9 @@ def measure_bridge(places, cell):
     return moved
 
 
-def measure(places, cells, rounds):
-    """Summaries of the cells. Every round does all of them, the raw halves just before the bridge.
-    A cell that fails is left out from there on, and says why."""
+def measure(places, cells, rounds, bare=False):
+    """Summaries of the cells. Every round does all of them, the raw halves just before the bridge,
+    and those by hand, if they are asked for, just after it. A cell that fails is left out from there on, and says why."""
     results = [Results(cell) for cell in cells]
     failures = {}
     for number in range(rounds):
@@ -133,7 +147,8 @@ def measure(places, cells, rounds):
             if id(result) in failures:
                 continue
             try:
-                entry = result.add(*measure_halves(places, cell), measure_bridge(places, cell))
+                entry = result.add(*measure_halves(places, cell), measure_bridge(places, cell),
+                                   measure_bare(places, cell) if bare else None)
             except Exception as error:  # the others are measured all the same
                 failures[id(result)] = {"what": name, "why": str(error)}
                 print(f"  {name:34} failed: {error}", file=sys.stderr, flush=True)
