@@ -18,7 +18,7 @@ from battery import table  # noqa: E402
 from battery.fleet import Fleet  # noqa: E402
 from battery.play import play, reason_of, rows_of, short_rows  # noqa: E402
 from battery.sanitized import SLOWER, Sanitizer, ring_rows  # noqa: E402
-from battery.side_by_side import SideBySide, numbers_of  # noqa: E402
+from battery.side_by_side import SideBySide, shares_of  # noqa: E402
 from battery.trial import ABSENT, BROKEN  # noqa: E402
 
 ROOT = HERE.parent.parent
@@ -38,7 +38,7 @@ def arguments(words):
     parser.add_argument("--sanitize", choices=sorted(SLOWER),
                         help="the bridge is built with that sanitizer, and a report breaks the row")
     parser.add_argument("--jobs", type=int, default=1, metavar="N",
-                        help="so many cases at the same time; they spend most of it waiting")
+                        help="so many rows at the same time; they spend most of it waiting")
     parser.add_argument("--fresh", action="store_true",
                         help="begin a new table; else what the JSON file holds is added to")
     parser.add_argument("--replace", action="store_true",
@@ -52,6 +52,7 @@ def arguments(words):
                         help="default: beside the JSON file")
     parser.add_argument("--junit", type=Path, metavar="FILE", help=argparse.SUPPRESS)
     parser.add_argument("--part", action="store_true", help=argparse.SUPPRESS)  # of --jobs
+    parser.add_argument("--row", nargs=2, action="append", help=argparse.SUPPRESS)  # of --jobs
     parser.add_argument("--keep", type=Path, metavar="FOLDER",
                         help="keep logs, ledgers and arrivals of every row there")
     chosen = parser.parse_args(words)
@@ -74,6 +75,8 @@ def rounds_of(case, options):
 
 
 def chosen_rows(options, seed):
+    if options.row:
+        return [row for case, pair in options.row for row in rows_of([case], [pair])]
     if options.ring:
         return list(ring_rows(random.Random(f"ring/{seed}"), options.case))
     if options.long or options.case or options.pair:
@@ -175,19 +178,15 @@ def play_side_by_side(options, seed, parts):
     workdir = Path(tempfile.mkdtemp(prefix="mbridge-battery-"))
     books, odd = {}, []
 
-    def command(number, path):
+    def command(share, path):
         words = ["--part", "--json", path, "--seed", seed] + (["--long"] if options.long else [])
-        for case in [name for name in options.case if name.split()[0].upper() == number] or [number]:
-            words += ["--case", case]
-        for pair in options.pair:
-            words += ["--pair", pair]
+        for case, pair in share:
+            words += ["--row", case.name, "-".join(pair)]
         for name in ("rounds", "sanitize"):
             if getattr(options, name) is not None:
                 words += [f"--{name}", getattr(options, name)]
-        if options.ring:
-            words += ["--ring"]
         if options.keep:
-            words += ["--keep", options.keep / number]
+            words += ["--keep", options.keep / path.stem]
         return [sys.executable, __file__, *map(str, words)]
 
     def told(path, status):
@@ -202,7 +201,7 @@ def play_side_by_side(options, seed, parts):
         names = {(case.number, case.variant, "-".join(pair)) for case, pair in rows}
         parts[:] = [part for part in parts if table.name_of(part) not in names]
     try:
-        SideBySide(options.jobs, workdir, command).play(numbers_of(rows), told)
+        SideBySide(options.jobs, workdir, command).play(shares_of(rows), told)
     except KeyboardInterrupt as error:
         print(f"interrupted {error}".strip())
         options.interrupted = True

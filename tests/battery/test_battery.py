@@ -11,8 +11,9 @@ import pytest
 from battery import table
 from battery.fleet import Fleet
 from battery.play import CASES, play, rows_of, short_rows
+from battery.run import arguments, chosen_rows
 from battery.sanitized import SLOWER, Sanitizer, ring_rows
-from battery.side_by_side import SideBySide, numbers_of
+from battery.side_by_side import SideBySide, shares_of
 from battery.trial import ABSENT, BROKEN, KEPT
 
 
@@ -56,18 +57,24 @@ def test_the_same_seed_chooses_the_same_rows():
         case.number for case in CASES if case.short}
 
 
-def test_cases_side_by_side_are_all_the_cases():
-    numbers = numbers_of(list(rows_of()))
-    assert numbers[0] == "F3" and sorted(numbers) == sorted({case.number for case in CASES})
+def test_the_shares_are_all_the_rows():
+    rows = list(rows_of())
+    shares = shares_of(rows)
+    assert next(iter(shares)).startswith("F3-s") and "F3-sink-kafka" in shares and "F23" in shares
+    assert sorted(map(id, (case for case, _ in rows))) == sorted(
+        id(case) for share in shares.values() for case, _ in share)
+    for share in shares.values():
+        words = [word for case, pair in share for word in ("--row", case.name, "-".join(pair))]
+        assert chosen_rows(arguments(words), seed=1) == share
 
 
-def test_cases_side_by_side_end_when_one_is_interrupted(tmp_path):
-    """A case that has ended is told; those under way are ended, those to come are not begun."""
+def test_shares_side_by_side_end_when_one_is_interrupted(tmp_path):
+    """A share that has ended is told; those under way are ended, those to come are not begun."""
     told, begun = [], []
 
-    def command(number, path):
-        begun.append(number)
-        body = "pass" if number == "F1" else "import time; time.sleep(600)"
+    def command(rows, path):
+        begun.append(rows)
+        body = "pass" if rows == "one" else "import time; time.sleep(600)"
         return [sys.executable, "-c", body]
 
     def interrupted(path, status):
@@ -76,8 +83,9 @@ def test_cases_side_by_side_end_when_one_is_interrupted(tmp_path):
 
     began = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
-        SideBySide(2, tmp_path, command).play(["F1", "F2", "F3", "F4"], interrupted)
-    assert told == [("F1", 0)] and "F2" in begun and time.monotonic() < began + 60
+        SideBySide(2, tmp_path, command).play(
+            {"F1": "one", "F2": "two", "F3": "three", "F4": "four"}, interrupted)
+    assert told == [("F1", 0)] and "two" in begun and time.monotonic() < began + 60
 
 
 def part(result, pair="kafka-redis", **counts):
