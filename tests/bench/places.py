@@ -295,6 +295,16 @@ class Places:
         else:
             self._spare[name, load].append(place)
 
+    def clear(self):
+        """Gives up what was kept for others to read: it is much, of all loads together."""
+        for (name, load), place in self._kept.items():
+            self.by_name[name].drop(place, load)
+        for (name, load), streams in self._spare.items():
+            for place in streams:
+                self.by_name[name].drop(place, load)
+        self._kept.clear()
+        self._spare.clear()
+
     def forget(self, name, place):
         """A stream whose messages were all read."""
         self.by_name[name].drop(place, None)

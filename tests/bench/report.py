@@ -134,7 +134,13 @@ def tables(report):
               ("sizes", lambda r: variants_table(r, "sizes", "Sizes of bodies")),
               ("headers", lambda r: variants_table(r, "headers", "Headers")),
               ("lanes", lanes_table), ("distance", distance_table))
-    return [make(report) for part, make in makers if report.get(part)]
+    return [with_rounds(make(report), report["rounds"][part]) for part, make in makers
+            if report.get(part)]
+
+
+def with_rounds(table, rounds):
+    return table._replace(note=f"{table.note} " + (
+        f"Median of {rounds} rounds." if rounds > 1 else "One round."))
 
 
 # ---- goals --------------------------------------------------------------------------------------
@@ -153,7 +159,8 @@ def _peer_goals(report):
     for row in report.get("peers", []):
         if row.get("times_cpu") is None or not row["safe"]:
             continue
-        name = f"{row['source']} → {row['sink']}, {row['what']}"
+        note = f" ({row['note']})" if row["note"] else ""
+        name = f"{row['source']} → {row['sink']}, {row['what']}{note}"
         least = PEER_CPU_MIN if {row["source"], row["sink"]} & set(AMQP) else 1.0
         if (row["source"], row["sink"]) == ("kafka", "rabbitmq"):
             least = PEER_CPU_MIN_KR
@@ -199,8 +206,7 @@ def missed(report):
 
 def headline(report):
     return (f"{report['machine']}; {', '.join(report.get('brokers', ['no brokers']))}; "
-            f"median of {report['rounds']} rounds; load of the machine before: "
-            f"{report['load_before']:.1f}")
+            f"load of the machine before: {report['load_before']:.1f}")
 
 
 def _text_table(table):

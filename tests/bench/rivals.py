@@ -215,7 +215,7 @@ def measure(places, cells, options):
         for (name, note, safe), rounds in outcomes.items():
             rows.append(summary(cell, name, note, safe, rounds, own))
             if "times_rate" in rows[-1]:
-                print(f"  {cell.source} → {cell.sink}: {rows[-1]['times_rate']:.1f} × {name}, "
-                      f"{rows[-1].get('times_cpu', 0):.1f} × a CPU second", file=sys.stderr,
-                      flush=True)
+                cpu = f", {rows[-1]['times_cpu']:.1f} × a CPU second" if "times_cpu" in rows[-1] else ""
+                print(f"  {cell.source} → {cell.sink}: {rows[-1]['times_rate']:.1f} × {name}{cpu}",
+                      file=sys.stderr, flush=True)
     return rows, failures

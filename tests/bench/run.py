@@ -12,6 +12,8 @@ import platform
 import subprocess
 import sys
 import tempfile
+import time
+from collections import namedtuple
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -31,6 +33,14 @@ from places import Places  # noqa: E402
 CELLS = ("pairs", "sizes", "headers", "lanes")
 PARTS = ("core", *CELLS, "latency", "rss", "distance", "peers")
 USUAL_PARTS = ("core", "pairs")
+ROUNDS = 3
+# Each source and each sink once, and the goal that is a stricter one.
+RING = ("kafka-kafka", "kafka-rabbitmq", "rabbitmq-artemis", "artemis-redis", "redis-kafka")
+# What --full does where it is not told otherwise: of which pairs (all, if none), in how many rounds.
+Plan = namedtuple("Plan", "pairs rounds")
+FULL = {"pairs": Plan((), ROUNDS), "sizes": Plan(RING, 1), "headers": Plan(RING, 1),
+        "lanes": Plan(RING, 1), "latency": Plan((), 1), "rss": Plan((), 1),
+        "distance": Plan(RING, 1), "peers": Plan((), 1)}
 
 
 def parse(arguments):
@@ -43,12 +53,13 @@ def parse(arguments):
     add("--bare", action="store_true", help="pairs against halves written by hand too, without "
         "their client library's calls")
     add("--install-peers", action="store_true", help="install them, and nothing else")
-    add("--full", action="store_true", help="all parts, which takes hours")
+    add("--full", action="store_true", help="all parts and --bare; sizes, headers, lanes and "
+        "distance of five pairs, all but the pairs in one round")
     add("--pair", action="append", metavar="SOURCE-SINK",
         help="only these pairs, as kafka-redis or *-redis; repeatable")
     add("--rabbit4", action="store_true", help="RabbitMQ 4 by AMQP 1.0 too")
     add("--classic", action="store_true", help="ActiveMQ Classic too")
-    add("--rounds", type=int, default=3, help="(%(default)s)")
+    add("--rounds", type=int, help=f"of each part ({ROUNDS})")
     add("--messages", type=int, help="in each run at most")
     add("--size", type=int, default=256, help="of a body (%(default)s)")
     add("--headers", type=int, default=0, help="of each message (%(default)s)")
@@ -81,6 +92,16 @@ def machine(processors):
     return f"{processors} × {models[0] if models else platform.machine()}"
 
 
+def of_part(part, options):
+    """The options as they hold for one part: what was not asked for is the plan's, with --full."""
+    plan = FULL[part] if options.full else Plan((), ROUNDS)
+    mine = argparse.Namespace(**vars(options))
+    mine.pair = options.pair or list(plan.pairs)
+    mine.rounds = options.rounds or plan.rounds
+    mine.bare = (options.bare or options.full) and part == "pairs"
+    return mine
+
+
 def measure_core():
     print("the core alone", file=sys.stderr)
     return {**subjects.core_time(), "instructions": subjects.core_instructions()["instructions"]}
@@ -93,24 +114,25 @@ def save(options, report):
 
 def measure_places(options, parts, report, places):
     """The parts that need brokers. What is measured is saved after each: the next may take hours."""
-    cells = throughput.cells_of("pairs", options)
-    makers = {part: lambda part=part: throughput.measure(
-        places, throughput.cells_of(part, options), options.rounds,
-        bare=options.bare and part == "pairs") for part in CELLS}
-    makers |= {"peers": lambda: rivals.measure(places, cells, options),
-               "latency": lambda: latency.measure(places, cells, options),
-               "rss": lambda: throughput.measure_rss(places, options),
-               "distance": lambda: distance.measure(places, cells, options, report)}
+    makers = {part: throughput.measure for part in CELLS}
+    makers |= {"peers": rivals.measure, "latency": latency.measure,
+               "rss": throughput.measure_rss,
+               "distance": lambda *arguments: distance.measure(*arguments, report)}
     for part, make in makers.items():
         if part in parts:
+            mine = of_part(part, options)
+            began = time.monotonic()
             print(f"-- {part}", file=sys.stderr, flush=True)
-            report[part], failures = make()
+            report[part], failures = make(places, throughput.cells_of(part, mine), mine)
             report["failures"] += failures
+            report["rounds"][part] = mine.rounds
+            places.clear()
+            print(f"   in {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
             save(options, report)
 
 
 def measure(options):
-    report = {"machine": machine(hold_processors(options.processors)), "rounds": options.rounds,
+    report = {"machine": machine(hold_processors(options.processors)), "rounds": {},
               "load_before": os.getloadavg()[0], "failures": []}
     options.peers = options.peers or options.full or "peers" in (options.part or ())
     parts = PARTS if options.full else (*(options.part or USUAL_PARTS),

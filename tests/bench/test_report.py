@@ -8,6 +8,9 @@ import pytest
 import report as reports
 
 
+PARTS = ("pairs", "sizes", "headers", "lanes", "latency", "rss", "distance", "peers")
+
+
 def pair(source="kafka", sink="rabbitmq", **more):
     return {"source": source, "sink": sink, "variant": "", "count": 1000, "size": 256, "headers": 0,
             "raw_rate": 25_000.0, "rate": 24_000.0, "ratio": 0.96, "raw_cpu_us": 0.6,
@@ -19,7 +22,7 @@ def figures():
     ages = {"50.0": 900.0, "99.0": 2500.0, "99.9": 4000.0}
     peer = {**pair(), "what": "Bento strict", "safe": True, "times_rate": 15.0, "times_cpu": 200.0,
             "of_rss": 0.4, "note": ""}
-    return {"machine": "2 × a processor", "rounds": 3, "load_before": 0.1, "brokers": ["Kafka 3.9.1"],
+    return {"machine": "2 × a processor", "rounds": dict.fromkeys(PARTS, 3), "load_before": 0.1, "brokers": ["Kafka 3.9.1"],
             "failures": [], "path": "80 ms", "pairs": [pair(), pair("kafka", "kafka")],
             "sizes": [pair(variant="64 B"), pair(variant="1 MiB", size=1 << 20)],
             "core": {"cpu_ns": 60.0, "instructions": 900.0},

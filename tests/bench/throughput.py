@@ -134,13 +134,13 @@ def measure_bridge(places, cell):
     return moved
 
 
-def measure(places, cells, rounds, bare=False):
+def measure(places, cells, options):
     """Summaries of the cells. Every round does all of them, the raw halves just before the bridge,
     and those by hand, if they are asked for, just after it. A cell that fails is left out from there on, and says why."""
     results = [Results(cell) for cell in cells]
     failures = {}
-    for number in range(rounds):
-        print(f"round {number + 1} of {rounds}", file=sys.stderr)
+    for number in range(options.rounds):
+        print(f"round {number + 1} of {options.rounds}", file=sys.stderr)
         for result in results:
             cell = result.cell
             name = " ".join(filter(None, (f"{cell.source} → {cell.sink}", cell.variant)))
@@ -148,7 +148,7 @@ def measure(places, cells, rounds, bare=False):
                 continue
             try:
                 entry = result.add(*measure_halves(places, cell), measure_bridge(places, cell),
-                                   measure_bare(places, cell) if bare else None)
+                                   measure_bare(places, cell) if options.bare else None)
             except Exception as error:  # the others are measured all the same
                 failures[id(result)] = {"what": name, "why": str(error)}
                 print(f"  {name:34} failed: {error}", file=sys.stderr, flush=True)
@@ -161,10 +161,10 @@ def measure(places, cells, rounds, bare=False):
 RSS_MESSAGES = 1_000_000
 
 
-def measure_rss(places, options):
-    """A backlog far larger than the window, and a sink that is slower than the source."""
+def measure_rss(places, cells, options):
+    """One pair whatever was asked for: a backlog far larger than the window, and a sink that is slower than the source."""
     if not {"kafka", "rabbitmq"} <= set(places.by_name):
-        return [], []
+        return [], [{"what": "memory", "why": "it needs Kafka and RabbitMQ"}]
     cell = Cell("kafka", "rabbitmq", Load(options.messages or RSS_MESSAGES, options.size, 0), {})
     try:
         moved = measure_bridge(places, cell)
