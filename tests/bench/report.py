@@ -133,7 +133,9 @@ def tables(report):
     makers = (("pairs", pairs_table), ("peers", peers_table), ("latency", latency_table),
               ("sizes", lambda r: variants_table(r, "sizes", "Sizes of bodies")),
               ("headers", lambda r: variants_table(r, "headers", "Headers")),
-              ("lanes", lanes_table), ("distance", distance_table))
+              ("lanes", lanes_table),
+              ("provenance", lambda r: variants_table(r, "provenance", "What an id and a path cost")),
+              ("distance", distance_table))
     return [with_rounds(make(report), report["rounds"][part]) for part, make in makers
             if report.get(part)]
 

@@ -30,7 +30,7 @@ from halves import Failed  # noqa: E402
 from peers.install import install, mirror_libs  # noqa: E402
 from places import Places  # noqa: E402
 
-CELLS = ("pairs", "sizes", "headers", "lanes")
+CELLS = ("pairs", "sizes", "headers", "lanes", "provenance")
 PARTS = ("core", *CELLS, "latency", "rss", "distance", "peers")
 USUAL_PARTS = ("core", "pairs")
 ROUNDS = 3
@@ -39,7 +39,7 @@ RING = ("kafka-kafka", "kafka-rabbitmq", "rabbitmq-artemis", "artemis-redis", "r
 # What --full does where it is not told otherwise: of which pairs (all, if none), in how many rounds.
 Plan = namedtuple("Plan", "pairs rounds")
 FULL = {"pairs": Plan((), ROUNDS), "sizes": Plan(RING, 1), "headers": Plan(RING, 1),
-        "lanes": Plan(RING, 1), "latency": Plan((), 1), "rss": Plan((), 1),
+        "lanes": Plan(RING, 1), "provenance": Plan(RING, 1), "latency": Plan((), 1), "rss": Plan((), 1),
         "distance": Plan(RING, 1), "peers": Plan((), 1)}
 
 

@@ -8,7 +8,7 @@ import pytest
 import report as reports
 
 
-PARTS = ("pairs", "sizes", "headers", "lanes", "latency", "rss", "distance", "peers")
+PARTS = ("pairs", "sizes", "headers", "lanes", "provenance", "latency", "rss", "distance", "peers")
 
 
 def pair(source="kafka", sink="rabbitmq", **more):
@@ -25,6 +25,7 @@ def figures():
     return {"machine": "2 × a processor", "rounds": dict.fromkeys(PARTS, 3), "load_before": 0.1, "brokers": ["Kafka 3.9.1"],
             "failures": [], "path": "80 ms", "pairs": [pair(), pair("kafka", "kafka")],
             "sizes": [pair(variant="64 B"), pair(variant="1 MiB", size=1 << 20)],
+            "provenance": [pair(variant="without")],
             "core": {"cpu_ns": 60.0, "instructions": 900.0},
             "latency": [{**pair(), "raw_us": ages, "bridge_us": ages, "added_us": ages}],
             "distance": [pair(variant="sink far")],

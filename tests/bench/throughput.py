@@ -45,6 +45,7 @@ def load_of(source, sink, options, size=None, headers=None):
 SIZES = (64, 256, 1024, 16 << 10, 1 << 20)
 HEADERS = (0, 5, 20)
 LANES = (1, 2, 4)
+PROVENANCE = (("with id and path", "auto"), ("without", "never"))
 
 
 def size_text(size):
@@ -62,6 +63,11 @@ def cells_of(part, options):
         elif part == "headers":
             cells += [Cell(source, sink, load_of(source, sink, options, headers=number), {},
                            f"{number} headers") for number in HEADERS]
+        elif part == "provenance" and source != sink:
+            cells += [Cell(source, sink, load_of(source, sink, options), {"provenance": setting},
+                           name) for name, setting in PROVENANCE]
+        elif part == "provenance":
+            continue  # nothing is added on one platform
         elif part == "lanes":
             # What is in a queue has no order that several consumers could keep.
             order = {} if KINDS[source].name == "kafka" else {"order": "none"}
