@@ -39,8 +39,8 @@ RING = ("kafka-kafka", "kafka-rabbitmq", "rabbitmq-artemis", "artemis-redis", "r
 # What --full does where it is not told otherwise: of which pairs (all, if none), in how many rounds.
 Plan = namedtuple("Plan", "pairs rounds")
 FULL = {"pairs": Plan((), ROUNDS), "sizes": Plan(RING, 1), "headers": Plan(RING, 1),
-        "lanes": Plan(RING, 1), "provenance": Plan(RING, 1), "latency": Plan((), 1), "rss": Plan((), 1),
-        "distance": Plan(RING, 1), "peers": Plan((), 1)}
+        "lanes": Plan(RING, 1), "provenance": Plan(RING, 1), "latency": Plan((), 1),
+        "rss": Plan((), 1), "distance": Plan(RING, 1), "peers": Plan((), 1)}
 
 
 def parse(arguments):
@@ -53,8 +53,8 @@ def parse(arguments):
     add("--bare", action="store_true", help="pairs against halves written by hand too, without "
         "their client library's calls")
     add("--install-peers", action="store_true", help="install them, and nothing else")
-    add("--full", action="store_true", help="all parts and --bare; sizes, headers, lanes and "
-        "distance of five pairs, all but the pairs in one round")
+    add("--full", action="store_true", help="all parts and --bare; sizes, headers, lanes, "
+        "provenance and distance of five pairs, all but the pairs in one round")
     add("--pair", action="append", metavar="SOURCE-SINK",
         help="only these pairs, as kafka-redis or *-redis; repeatable")
     add("--rabbit4", action="store_true", help="RabbitMQ 4 by AMQP 1.0 too")
