@@ -23,7 +23,7 @@ static void push_request(struct redis_link *link, enum redis_request_kind kind,
     if (link->requests_count == 0)
         link->reader->asked_ms = redis_now_ms(link->reader->host);
     link->requests[(link->requests_first + link->requests_count++) % REDIS_REQUESTS_MAX] =
-        (struct redis_request){kind, scope};
+        (struct redis_request){.kind = kind, .scope = scope};
 }
 
 static void put_id_or(struct redis_out *out, struct mb_position position, const char *otherwise)
@@ -178,12 +178,14 @@ void redis_ask_repair(struct mb_source *source, struct redis_scope *scope)
     push_request(scope->link, REDIS_REQUEST_REPAIR, scope);
 }
 
-static void ask_new(struct mb_source *source, struct redis_link *link, size_t streams)
+/* blocks: answered when there is something, and not at once. */
+static void ask_new(struct mb_source *source, struct redis_link *link, size_t streams,
+                    uint64_t count, bool blocks)
 {
     struct redis_out *out = &link->reader->out;
-    uint64_t count = count_of(source) / streams;
+    struct redis_request *request;
 
-    put_read(source, out, streams, count > 0 ? count : 1, true);
+    put_read(source, out, streams, count, blocks);
     for (uint32_t i = 0; i < source->scopes_count; i++) {
         if (source->scopes[i].link == link && source->scopes[i].phase == REDIS_PHASE_LIVE)
             redis_out_text(out, source->scopes[i].stream);
@@ -191,6 +193,38 @@ static void ask_new(struct mb_source *source, struct redis_link *link, size_t st
     for (size_t i = 0; i < streams; i++)
         redis_out_text(out, ">");
     push_request(link, REDIS_REQUEST_NEW, NULL);
+    request = redis_last_request(link);
+    request->count = (uint32_t)count;
+    request->left = (uint32_t)(count * streams);
+    source->asked += request->left;
+}
+
+/* The entries of one more request would have room, besides all that is under way. */
+static bool has_credit(const struct mb_source *source, uint64_t count)
+{
+    uint64_t ahead = source->asked + count;
+
+    return source->flights_head - source->flights_tail + source->acks_count + ahead <=
+               source->window &&
+           ahead * source->entry_size <= source->window_bytes;
+}
+
+/* One request waits at the server for what is to come. Where its replies are full and the way to it
+ * is long, more follow it closely; those do not wait there for anything. */
+static void ask_ahead(struct mb_source *source, struct redis_link *link, size_t streams)
+{
+    uint64_t count = count_of(source) / streams;
+
+    count = count > 0 ? count : 1;
+    for (;;) {
+        uint32_t waiting = link->requests_count - (link->stage != REDIS_STAGE_START ? 1u : 0u);
+
+        if (waiting > 0 &&
+            (waiting >= link->ahead.depth || link->requests_count == REDIS_REQUESTS_MAX ||
+             !has_credit(source, count * streams)))
+            return;
+        ask_new(source, link, streams, count, waiting == 0);
+    }
 }
 
 /* Old entries before new ones; true: something old was asked for. */
@@ -216,19 +250,11 @@ static bool ask_old(struct mb_source *source, struct redis_link *link)
     return false;
 }
 
-static bool is_new(const struct redis_link *link)
-{
-    return link->requests_count == 1 &&
-           link->requests[link->requests_first].kind == REDIS_REQUEST_NEW;
-}
-
 enum mb_status redis_pull_ask(struct mb_source *source, struct redis_link *link,
                               struct mb_error *err)
 {
     size_t streams = 0;
     bool old = false;
-    /* One request ahead of the reply that is being read. */
-    bool ahead = is_new(link) && link->stage != REDIS_STAGE_START;
     enum mb_status status;
 
     for (uint32_t i = 0; i < source->scopes_count; i++) {
@@ -240,12 +266,12 @@ enum mb_status redis_pull_ask(struct mb_source *source, struct redis_link *link,
         old = old || scope->phase == REDIS_PHASE_SEEK || scope->phase == REDIS_PHASE_HISTORY ||
               scope->claiming || scope->counting_due;
     }
-    if (!source->paused && link->requests_count == 0) {
-        if (!ask_old(source, link) && streams > 0)
-            ask_new(source, link, streams);
-    } else if (!source->paused && ahead && !old && streams > 0) {
-        ask_new(source, link, streams);
-    }
+    /* What is old is asked for when all that was asked before is here. */
+    if (!source->paused && link->requests_count == 0)
+        old = ask_old(source, link);
+    if (!source->paused && !old && streams > 0 &&
+        (link->requests_count == 0 || redis_request_of(link)->kind == REDIS_REQUEST_NEW))
+        ask_ahead(source, link, streams);
     status = redis_client_write(link->reader, err);
     return status == MB_AGAIN ? MB_OK : status;
 }

@@ -226,6 +226,11 @@ enum redis_step redis_take_entry(struct mb_source *source, struct redis_link *li
     }
     link->entries_left--;
     if (kind == REDIS_REQUEST_NEW) {
+        struct redis_request *request = redis_request_of(link);
+        uint32_t one = request->left > 0 ? 1 : 0;
+
+        request->left -= one;
+        source->asked -= one;
         scope->read_since++;
         scope->given = entry.position;
     }

@@ -6,8 +6,14 @@
  */
 #include "redis_source.h"
 
-static void pop_request(struct redis_link *link)
+static void pop_request(struct mb_source *source, struct redis_link *link)
 {
+    struct redis_request *request = redis_request_of(link);
+
+    if (request->kind == REDIS_REQUEST_NEW)
+        redis_ahead_answered(&link->ahead, link->full);
+    link->full = false;
+    source->asked -= request->left;
     link->requests_first = (link->requests_first + 1) % REDIS_REQUESTS_MAX;
     link->requests_count--;
     link->stage = REDIS_STAGE_START;
@@ -69,7 +75,7 @@ static enum redis_step take_counts(struct mb_source *source, struct redis_link *
         source->delivered_count++;
     }
     *cursor = end;
-    pop_request(link);
+    pop_request(source, link);
     return REDIS_STEP_DONE;
 }
 
@@ -156,7 +162,7 @@ static enum redis_step take_stream(struct mb_source *source, struct redis_link *
             take_info(cursor, &counts);
     }
     *cursor = end;
-    pop_request(link);
+    pop_request(source, link);
     compare_counts(source, scope, &counts);
     return REDIS_STEP_DONE;
 }
@@ -172,16 +178,16 @@ static struct redis_scope *find_scope(struct mb_source *source, const struct red
     return NULL;
 }
 
-static void stream_done(struct redis_link *link)
+static void stream_done(struct mb_source *source, struct redis_link *link)
 {
     if (--link->streams_left == 0)
-        pop_request(link);
+        pop_request(source, link);
     else
         link->stage = REDIS_STAGE_STREAM;
 }
 
-static enum redis_step take_start(struct redis_link *link, struct redis_cursor *cursor,
-                                  struct mb_error *err)
+static enum redis_step take_start(struct mb_source *source, struct redis_link *link,
+                                  struct redis_cursor *cursor, struct mb_error *err)
 {
     struct redis_request *request = redis_request_of(link);
     struct redis_token token;
@@ -192,20 +198,20 @@ static enum redis_step take_start(struct redis_link *link, struct redis_cursor *
     case REDIS_TOKEN_ERROR:
         if (request->kind != REDIS_REQUEST_REPAIR)
             return refused(link, &token, err);
-        pop_request(link);
+        pop_request(source, link);
         return REDIS_STEP_DONE;
     case REDIS_TOKEN_STATUS:
         if (request->kind == REDIS_REQUEST_REPAIR) {
-            pop_request(link);
+            pop_request(source, link);
             return REDIS_STEP_DONE;
         }
         if (request->kind != REDIS_REQUEST_SETID)
             return redis_malformed(link, err);
         request->scope->phase = REDIS_PHASE_LIVE;
-        pop_request(link);
+        pop_request(source, link);
         return REDIS_STEP_DONE;
     case REDIS_TOKEN_NIL:
-        pop_request(link);
+        pop_request(source, link);
         return REDIS_STEP_DONE;
     case REDIS_TOKEN_ARRAY:
         if (request->kind == REDIS_REQUEST_CLAIM) {
@@ -218,7 +224,7 @@ static enum redis_step take_start(struct redis_link *link, struct redis_cursor *
         link->streams_left = (uint64_t)token.number;
         link->stage = REDIS_STAGE_STREAM;
         if (token.number == 0)
-            pop_request(link);
+            pop_request(source, link);
         return REDIS_STEP_DONE;
     case REDIS_TOKEN_BULK:
     case REDIS_TOKEN_INTEGER:
@@ -259,6 +265,9 @@ static enum redis_step take_head(struct mb_source *source, struct redis_link *li
             return redis_malformed(link, err);
         if (redis_request_of(link)->kind == REDIS_REQUEST_HISTORY && token.number == 0)
             link->scope->phase = REDIS_PHASE_LIVE;
+        if (redis_request_of(link)->kind == REDIS_REQUEST_NEW &&
+            token.number >= (int64_t)redis_request_of(link)->count)
+            link->full = true;
     }
     link->entries_left = (uint64_t)token.number;
     link->stage = REDIS_STAGE_ENTRIES;
@@ -266,8 +275,8 @@ static enum redis_step take_head(struct mb_source *source, struct redis_link *li
     return REDIS_STEP_DONE;
 }
 
-static enum redis_step take_deleted(struct redis_link *link, struct redis_cursor *cursor,
-                                    struct mb_error *err)
+static enum redis_step take_deleted(struct mb_source *source, struct redis_link *link,
+                                    struct redis_cursor *cursor, struct mb_error *err)
 {
     struct redis_cursor end = *cursor;
     enum redis_token_kind kind;
@@ -280,7 +289,7 @@ static enum redis_step take_deleted(struct redis_link *link, struct redis_cursor
     if (redis_token_next(cursor, &token) == REDIS_TOKEN_ARRAY)
         link->scope->lost += (uint64_t)token.number;
     *cursor = end;
-    pop_request(link);
+    pop_request(source, link);
     return REDIS_STEP_DONE;
 }
 
@@ -296,11 +305,11 @@ static enum redis_step take_entries(struct mb_source *source, struct redis_link 
     if (link->entries_left > 0 || step != REDIS_STEP_DONE)
         return step;
     if (redis_request_of(link)->kind != REDIS_REQUEST_CLAIM)
-        stream_done(link);
+        stream_done(source, link);
     else if (link->has_deleted)
         link->stage = REDIS_STAGE_DELETED;
     else
-        pop_request(link);
+        pop_request(source, link);
     return REDIS_STEP_DONE;
 }
 
@@ -314,12 +323,12 @@ static enum redis_step take_step(struct mb_source *source, struct redis_link *li
             return take_counts(source, link, cursor, err);
         if (redis_request_of(link)->kind == REDIS_REQUEST_STREAM)
             return take_stream(source, link, cursor, err);
-        return take_start(link, cursor, err);
+        return take_start(source, link, cursor, err);
     case REDIS_STAGE_STREAM:
     case REDIS_STAGE_CURSOR:
         return take_head(source, link, cursor, err);
     case REDIS_STAGE_DELETED:
-        return take_deleted(link, cursor, err);
+        return take_deleted(source, link, cursor, err);
     case REDIS_STAGE_ENTRIES:
         break;
     }
@@ -334,6 +343,10 @@ static enum mb_status read_more(struct redis_link *link, int64_t now_ms, struct 
     if (redis_client_is_quiet(reader, true, now_ms))
         return MB_AGAIN;
     status = redis_client_read(reader, now_ms, err);
+    if (status == MB_OK)
+        redis_ahead_came(&link->ahead, now_ms);
+    else if (status == MB_AGAIN && link->requests_count > 0)
+        redis_ahead_dry(&link->ahead, now_ms);
     if (status == MB_OK && reader->asked_ms > 0)
         reader->asked_ms = now_ms;
     if (status == MB_AGAIN && reader->asked_ms > 0 &&

@@ -98,6 +98,7 @@ static enum mb_status link_for(struct mb_source *source, const struct mb_open_pa
     if (status != MB_OK)
         return status;
     link->slot = slot;
+    link->ahead.depth = 1;
     source->links_count++;
     scope->link = link;
     return MB_OK;
@@ -203,6 +204,7 @@ static enum mb_status source_open(const struct mb_open_params *params,
     source->epoll = -1;
     source->body_field = mb_slice_text(options->body_field);
     source->scopes_count = (uint32_t)count;
+    source->window_bytes = params->window_bytes;
     memcpy(source->group, group, strlen(group) + 1);
     if (!allocate(source, count, endpoint->cluster ? count : 1, params->window_messages))
         status = mb_error_set(err, MB_NO_MEMORY, MB_CAUSE_CONNECTION, "memory", "out of memory");

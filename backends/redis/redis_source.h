@@ -9,6 +9,7 @@
 
 #include "kit/slot.h"
 #include "redis.h"
+#include "redis_ahead.h"
 
 #define REDIS_BLOCK_MS    2000
 #define REDIS_HISTORY_MAX 1000u /* entries of one request for old ones */
@@ -58,9 +59,11 @@ enum redis_request_kind {
 struct redis_request {
     enum redis_request_kind kind;
     struct redis_scope *scope; /* NULL: NEW, of all streams */
+    uint32_t count;            /* NEW: of each stream at most */
+    uint32_t left;             /* NEW: of all streams, what has not come of it */
 };
 
-#define REDIS_REQUESTS_MAX 8u
+#define REDIS_REQUESTS_MAX 64u
 
 /* Where in the reply of the first request the reader stands. */
 enum redis_stage {
@@ -100,6 +103,8 @@ struct redis_link {
     uint64_t entries_left;
     bool has_deleted;          /* XAUTOCLAIM of Redis 7 has a third part */
     bool more;                 /* the last poll stopped before the input was used up */
+    bool full;                 /* a stream of this reply has brought all that was asked for */
+    struct redis_ahead ahead;  /* of requests for new entries */
     struct redis_scope *scope; /* of the entries that follow */
     struct redis_run runs[REDIS_RUNS_MAX];
     uint32_t runs_first;
@@ -155,6 +160,8 @@ struct mb_source {
     uint64_t flights_head; /* the next token */
     uint64_t flights_tail; /* all below are acknowledged */
     uint32_t window;       /* so many at most are handed out, or pending */
+    uint64_t window_bytes;
+    uint64_t asked; /* entries that all links' requests for new ones may still bring */
     struct redis_pending_ack *acks;
     uint32_t acks_count;
     uint32_t acks_max;
@@ -193,6 +200,11 @@ enum redis_step { REDIS_STEP_DONE, REDIS_STEP_NEED, REDIS_STEP_FAILED };
 static inline struct redis_request *redis_request_of(struct redis_link *link)
 {
     return &link->requests[link->requests_first];
+}
+
+static inline struct redis_request *redis_last_request(struct redis_link *link)
+{
+    return &link->requests[(link->requests_first + link->requests_count - 1) % REDIS_REQUESTS_MAX];
 }
 
 static inline enum redis_step redis_malformed(struct redis_link *link, struct mb_error *err)
