@@ -44,13 +44,27 @@ static const struct field_name {
 #define LOST_AT      20u /* the row of MB_LOST_BODY */
 
 /* The rows stand in the order of their bits, which have one gap. */
-const char *mb_field_name(uint64_t bit)
+static const struct field_name *row_of(uint64_t bit)
 {
     size_t at = bit != 0 ? (size_t)__builtin_ctzll(bit) : FIELDS_COUNT;
 
     if (bit >= MB_LOST_BODY)
         at = at - (size_t)__builtin_ctzll(MB_LOST_BODY) + LOST_AT;
-    return at < FIELDS_COUNT && field_names[at].bit == bit ? field_names[at].name : NULL;
+    return at < FIELDS_COUNT && field_names[at].bit == bit ? &field_names[at] : NULL;
+}
+
+const char *mb_field_name(uint64_t bit)
+{
+    const struct field_name *row = row_of(bit);
+
+    return row != NULL ? row->name : NULL;
+}
+
+struct mb_slice mb_field_text(uint64_t bit)
+{
+    const struct field_name *row = row_of(bit);
+
+    return row != NULL ? (struct mb_slice){row->name, row->size} : MB_SLICE_NULL;
 }
 
 uint64_t mb_field_of(struct mb_slice name)

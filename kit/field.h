@@ -8,6 +8,8 @@
 /* "content-type" for MB_HAS_CONTENT_TYPE, "body" for MB_LOST_BODY, …; NULL: no such bit. This is
  * also the name of the header that shows the property where a platform has no place for it. */
 const char *mb_field_name(uint64_t bit);
+/* The same; null: no such bit. */
+struct mb_slice mb_field_text(uint64_t bit);
 
 /* The bit of a name, or 0. */
 uint64_t mb_field_of(struct mb_slice name);

@@ -188,7 +188,7 @@ static void add_field(struct list *list, const struct mb_message *message, uint6
 {
     struct mb_value value = value_of_field(message, field);
     struct mb_value text;
-    struct mb_slice name = mb_slice_text(mb_field_name(field));
+    struct mb_slice name = mb_field_text(field);
 
     if (flatten_value(list, &value, &text) &&
         !list_says(list, name, &text, (field & MB_FIELDS_PROMOTED) != 0))

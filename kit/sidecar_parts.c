@@ -500,6 +500,44 @@ uint32_t mb_header_by_value(const struct mb_header_index *index, uint32_t addres
     return UINT32_MAX;
 }
 
+static bool begins_with(const struct mb_message *natural, const struct mb_message *other)
+{
+    for (uint32_t i = 0; i < natural->headers_count; i++) {
+        if (natural->headers[i].section >= MB_SECTION_BRIDGE ||
+            (i < other->headers_count && !header_same(&natural->headers[i], &other->headers[i])))
+            return false;
+    }
+    return true;
+}
+
+bool mb_header_tail_init(struct mb_header_tail *tail, const struct mb_message *natural,
+                         const struct mb_message *other)
+{
+    uint64_t names[MB_HEADER_TAIL_MAX];
+
+    if (natural->headers_count > MB_HEADER_TAIL_MAX ||
+        other->headers_count > natural->headers_count || !begins_with(natural, other))
+        return false;
+    tail->begin = other->headers_count;
+    tail->end = natural->headers_count;
+    tail->shown = 0;
+    for (uint32_t i = 0; i < tail->end; i++) {
+        const struct mb_header *header = &natural->headers[i];
+        uint64_t earlier = 0; /* of that name */
+
+        names[i] = hash_name(header->section, header->name);
+        for (uint32_t j = 0; j < i; j++)
+            earlier += names[j] == names[i] && natural->headers[j].section == header->section &&
+                       bytes_same(natural->headers[j].name, header->name);
+        tail->explains[i] = finish(mb_hash_value(mix(names[i], earlier), &header->value));
+        for (uint32_t j = 0; j < i; j++) {
+            if (tail->explains[j] == tail->explains[i])
+                return false;
+        }
+    }
+    return true;
+}
+
 uint32_t mb_header_group_hash(const struct mb_header_index *index, struct mb_header_group *group)
 {
     uint64_t hash = group->name_hash;

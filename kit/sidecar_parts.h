@@ -176,6 +176,21 @@ struct mb_header_index {
     uint32_t slots_mask;
 };
 
+/* The usual case, which needs no index: the natural message has the other one's headers, and a tail
+ * of more behind them. */
+#define MB_HEADER_TAIL_MAX 16u
+
+struct mb_header_tail {
+    uint32_t begin; /* so many headers are the same */
+    uint32_t end;
+    uint32_t shown;                        /* the writer's: bits of those that show a property */
+    uint32_t explains[MB_HEADER_TAIL_MAX]; /* addresses with value, of all natural headers */
+};
+
+/* false: it is not so, or too many, or two of them share an address. */
+bool mb_header_tail_init(struct mb_header_tail *tail, const struct mb_message *natural,
+                         const struct mb_message *other);
+
 /* Of one message. The hashes are no secret, so that somebody can make headers which collide: the
  * bound keeps what that costs small. Beyond it, differences of headers count as lost. */
 #define MB_SIDECAR_HEADERS_MAX 4096u

@@ -234,7 +234,7 @@ void mb_sidecar_read_header_shown(struct mb_sidecar_reader *reader, unsigned fie
     bool has_witness = (flags & MB_ADDED_WITNESS) != 0;
     uint32_t anchor = has_anchor ? mb_sidecar_get_hash(reader) : 0;
     uint32_t witness = has_witness ? mb_sidecar_get_hash(reader) : 0;
-    struct mb_header header = {.name = mb_slice_text(mb_field_name(UINT64_C(1) << field)),
+    struct mb_header header = {.name = mb_field_text(UINT64_C(1) << field),
                                .value.type = MB_STRING,
                                .section = MB_SECTION_APPLICATION,
                                .name_type = MB_STRING};

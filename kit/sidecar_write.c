@@ -216,42 +216,67 @@ bool mb_sidecar_says_all(const struct mb_message *message, unsigned field,
            (slice->size == 0 || memcmp(slice->data, shown->as.bytes.data, slice->size) == 0);
 }
 
-/* The natural header that stands for a property which the natural message has no place for: the
- * last one of that name that is none of the message's own. */
-static struct mb_header_item *header_that_shows(struct mb_sidecar_writer *writer, unsigned field)
+static const struct mb_header *shown_in_tail(struct mb_sidecar_writer *writer, struct mb_slice name,
+                                             uint32_t *ret_explains)
+{
+    for (uint32_t i = writer->tail.end; i-- > writer->tail.begin;) {
+        const struct mb_header *header = &writer->natural->headers[i];
+
+        if (header->section != MB_SECTION_APPLICATION || !mb_slice_equal(header->name, name))
+            continue;
+        writer->tail.shown |= UINT32_C(1) << i;
+        *ret_explains = writer->tail.explains[i];
+        return header;
+    }
+    return NULL;
+}
+
+static const struct mb_header *shown_in_index(struct mb_sidecar_writer *writer,
+                                              struct mb_slice name, uint32_t *ret_explains)
 {
     struct mb_header_item *shown = NULL;
-    const struct mb_header_group *group;
+    const struct mb_header_group *group =
+        mb_header_group_find(&writer->index, MB_SECTION_APPLICATION, name);
 
-    if (!writer->has_index)
-        return NULL;
-    group = mb_header_group_find(&writer->index, MB_SECTION_APPLICATION,
-                                 mb_slice_text(mb_field_name(UINT64_C(1) << field)));
     for (uint32_t i = group != NULL ? group->first[0] : 0; i != 0;
          i = writer->index.items[0][i - 1].next) {
         if (writer->index.items[0][i - 1].match == 0)
             shown = &writer->index.items[0][i - 1];
     }
-    if (shown != NULL &&
+    if (shown == NULL ||
         mb_header_by_value(&writer->index, shown->explains) != shown - writer->index.items[0])
         return NULL;
-    return shown;
+    shown->match = UINT32_MAX;
+    *ret_explains = shown->explains;
+    return shown->header;
+}
+
+/* The natural header that stands for a property which the natural message has no place for: the
+ * last one of that name that is none of the message's own. */
+static const struct mb_header *header_that_shows(struct mb_sidecar_writer *writer, unsigned field,
+                                                 uint32_t *ret_explains)
+{
+    struct mb_slice name = mb_field_text(UINT64_C(1) << field);
+
+    if (writer->has_tail)
+        return shown_in_tail(writer, name, ret_explains);
+    return writer->has_index ? shown_in_index(writer, name, ret_explains) : NULL;
 }
 
 /* Returns what is lost if the entry does not fit. */
 static uint64_t write_added_field(struct mb_sidecar_writer *writer, unsigned field)
 {
-    struct mb_header_item *shown = header_that_shows(writer, field);
-    bool all = shown != NULL && mb_sidecar_says_all(writer->message, field, &shown->header->value);
+    uint32_t explains = 0;
+    const struct mb_header *shown = header_that_shows(writer, field, &explains);
+    bool all = shown != NULL && mb_sidecar_says_all(writer->message, field, &shown->value);
     uint64_t lost = UINT64_C(1) << field;
 
     if (shown == NULL) {
         mb_sidecar_begin(writer, MB_SIDECAR_ADD, field);
     } else {
-        shown->match = UINT32_MAX;
         lost |= MB_LOST_HEADERS;
         mb_sidecar_begin(writer, all ? MB_SIDECAR_SHOWN : MB_SIDECAR_SHOWN_VALUE, field);
-        mb_sidecar_put_hash(writer, shown->explains);
+        mb_sidecar_put_hash(writer, explains);
     }
     if (!all)
         put_field(writer, field, 0);
@@ -358,17 +383,21 @@ static void write_all(struct mb_sidecar_writer *writer, uint32_t fields, bool bo
                         (MB_LOST_HEADERS | MB_LOST_ANNOTATIONS | MB_LOST_FOOTER);
         headers = false;
     }
-    if (headers && !make_index(writer, stack)) {
+    writer->has_tail =
+        headers && mb_header_tail_init(&writer->tail, writer->natural, writer->message);
+    if (headers && !writer->has_tail && !make_index(writer, stack)) {
         writer->no_memory = true;
         return;
     }
     write_fields(writer, fields);
-    if (headers)
+    if (writer->has_tail)
+        mb_sidecar_write_tail(writer);
+    else if (writer->has_index)
         mb_sidecar_write_headers(writer);
     if (body)
         write_body(writer);
     fit(writer);
-    if (headers && (void *)writer->index.items[0] != (void *)stack)
+    if (writer->has_index && (void *)writer->index.items[0] != (void *)stack)
         free(writer->index.items[0]);
 }
 
@@ -404,6 +433,7 @@ enum mb_status mb_sidecar_write(const struct mb_message *message, const struct m
     writer.lost = 0;
     writer.no_memory = false;
     writer.has_index = false;
+    writer.has_tail = false;
     writer.headers_shown = 0;
     write_all(&writer, fields, body, headers);
     if (writer.entries != writer.first)

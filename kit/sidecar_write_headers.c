@@ -212,6 +212,26 @@ static void write_added(struct mb_sidecar_writer *writer, const struct mb_header
     mb_sidecar_end(writer, at, lost_section(header));
 }
 
+static void write_hidden(struct mb_sidecar_writer *writer, const struct mb_header *natural,
+                         uint32_t explains)
+{
+    size_t at = writer->out->size;
+
+    mb_sidecar_begin(writer, MB_SIDECAR_HEADER, MB_HEADER_HIDE);
+    mb_sidecar_put_hash(writer, explains);
+    mb_sidecar_end(writer, at, lost_section(natural));
+}
+
+void mb_sidecar_write_tail(struct mb_sidecar_writer *writer)
+{
+    const struct mb_header_tail *tail = &writer->tail;
+
+    for (uint32_t i = tail->begin; i < tail->end; i++) {
+        if ((tail->shown >> i & 1) == 0)
+            write_hidden(writer, &writer->natural->headers[i], tail->explains[i]);
+    }
+}
+
 void mb_sidecar_write_headers(struct mb_sidecar_writer *writer)
 {
     const struct mb_header_index *index = &writer->index;
@@ -219,17 +239,13 @@ void mb_sidecar_write_headers(struct mb_sidecar_writer *writer)
 
     for (uint32_t i = 0; i < index->count[0]; i++) {
         const struct mb_header_item *item = &index->items[0][i];
-        size_t at = writer->out->size;
 
         if (item->match != 0 || item->header->section >= MB_SECTION_BRIDGE)
             continue;
-        if (!can_explain(writer, i)) {
+        if (can_explain(writer, i))
+            write_hidden(writer, item->header, item->explains);
+        else
             writer->lost |= lost_section(item->header);
-            continue;
-        }
-        mb_sidecar_begin(writer, MB_SIDECAR_HEADER, MB_HEADER_HIDE);
-        mb_sidecar_put_hash(writer, item->explains);
-        mb_sidecar_end(writer, at, lost_section(item->header));
     }
     for (uint8_t section = 0; section < MB_SECTION_BRIDGE; section++)
         write_order(writer, section);

@@ -28,7 +28,9 @@ struct mb_sidecar_writer {
     uint64_t lost;
     bool no_memory;
     struct mb_header_index index;
+    struct mb_header_tail tail;
     bool has_index;
+    bool has_tail;          /* at most one of the two; none: there is nothing to say of headers */
     uint64_t headers_shown; /* fields whose header is written as MB_SIDECAR_HEADER_SHOWN */
 };
 
@@ -47,5 +49,7 @@ bool mb_sidecar_says_all(const struct mb_message *message, unsigned field,
 /* Which headers of the message are which natural ones. */
 void mb_sidecar_match_headers(struct mb_header_index *index);
 void mb_sidecar_write_headers(struct mb_sidecar_writer *writer);
+/* The same, with has_tail. */
+void mb_sidecar_write_tail(struct mb_sidecar_writer *writer);
 
 #endif

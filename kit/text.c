@@ -59,14 +59,6 @@ bool mb_text_reserve(struct mb_text *text, size_t size)
     return true;
 }
 
-void mb_text_add(struct mb_text *text, const void *data, size_t size)
-{
-    if (size == 0 || !mb_text_reserve(text, size))
-        return;
-    memcpy(text->data + text->size, data, size);
-    text->size += size;
-}
-
 static void add_text(struct mb_text *text, const char *string)
 {
     mb_text_add(text, string, strlen(string));

@@ -28,7 +28,18 @@ void mb_text_release(struct mb_text *text);
 /* Makes room for size bytes behind the text, for a caller that writes them there itself and then
  * adds to text->size. false: the text failed. */
 bool mb_text_reserve(struct mb_text *text, size_t size);
-void mb_text_add(struct mb_text *text, const void *data, size_t size);
+
+static inline void mb_text_add(struct mb_text *text, const void *data, size_t size)
+{
+    size_t end = text->size + size;
+    bool fits = !text->failed && end <= text->capacity && end <= text->max_size;
+
+    if (size == 0 || (!fits && !mb_text_reserve(text, size)))
+        return;
+    memcpy(text->data + text->size, data, size);
+    text->size += size;
+}
+
 void mb_text_add_u64(struct mb_text *text, uint64_t number); /* decimal */
 void mb_text_add_i64(struct mb_text *text, int64_t number);
 MB_PRINTF(2, 3) void mb_text_addf(struct mb_text *text, const char *format, ...);
