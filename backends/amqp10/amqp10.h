@@ -14,6 +14,7 @@
 
 #include "amqp10_map.h"
 
+#include <kit/text.h>
 #include <kit/tls_context.h>
 #include <mbridge/backend.h>
 
@@ -28,6 +29,7 @@
 #define AMQP10_ADDRESSES_MAX 256u
 #define AMQP10_NAME_MAX      1024u
 #define AMQP10_FRAME_MAX     65536u
+#define AMQP10_WITHHELD_MAX  256u
 /* What waits in a session for the socket before no more is put into it. */
 #define AMQP10_OUTGOING_MAX ((size_t)256 * 1024)
 /* Messages larger than this are not decoded, and not encoded. */
@@ -128,6 +130,12 @@ struct amqp10_redirect {
     bool is_set;
 };
 
+/* A delivery as the broker knows it. */
+struct amqp10_id {
+    uint32_t id;
+    uint16_t channel;
+};
+
 /* A connection (amqp10_connect.c opens, amqp10_client.c runs). */
 struct amqp10_client {
     const struct mb_host *host;
@@ -140,6 +148,7 @@ struct amqp10_client {
     int socket_errno; /* why the socket ended; 0: the peer ended it */
     bool wants_write; /* the socket was full */
     bool read_ended;
+    bool is_dry;  /* the last read left nothing in the socket */
     bool holds;   /* what was read waits to be taken: only signs of life are looked for */
     bool closing; /* we close it */
     bool failed;  /* it is over: failure says why */
@@ -150,6 +159,16 @@ struct amqp10_client {
     uint32_t flushes;     /* how often all was written that could be */
     uint64_t received_bytes;
     uint64_t sent_bytes;
+    size_t read_max; /* so much one read takes at most */
+    /* amqp10_withhold.c */
+    bool withholds;     /* what proton says of deliveries is not sent */
+    bool withheld_lost; /* more than there was room for */
+    uint32_t withheld_count;
+    struct amqp10_id withheld[AMQP10_WITHHELD_MAX];
+    struct mb_text raw;              /* of proton, from the beginning of a frame */
+    struct mb_text out;              /* whole frames, … */
+    size_t out_sent;                 /* … and how much of them is sent */
+    int64_t sent_ms;                 /* when something was */
     struct amqp10_redirect redirect; /* the last one that the broker gave */
     struct mb_error failure;
     char container[300];
@@ -209,6 +228,21 @@ enum mb_status amqp10_condition_error(struct amqp10_client *client, pn_condition
                                       const char *what, struct mb_error *err);
 /* Text of at most size - 1 printable bytes. */
 void amqp10_text_of(char *buffer, size_t size, const char *text);
+
+/* Outcomes of what was received, past proton (amqp10_withhold.c). */
+
+/* From here on dispositions of receiving links are withheld. Writes all that is there before. */
+enum mb_status amqp10_client_withhold(struct amqp10_client *client, int64_t deadline_ms,
+                                      struct mb_error *err);
+/* The deliveries that were settled with proton since the last call, in that order; fewer than
+ * that: they were too many, or the connection is over. At most AMQP10_WITHHELD_MAX fit. */
+size_t amqp10_withheld(struct amqp10_client *client, const struct amqp10_id **ret_ids);
+/* Accepts or rejects, and settles, first.id to last. Sent with the next write. */
+void amqp10_dispose(struct amqp10_client *client, struct amqp10_id first, uint32_t last,
+                    bool accepted);
+/* For amqp10_client_write: what is to be sent now, and how much of it was. */
+pn_bytes_t amqp10_withhold_pull(struct amqp10_client *client);
+void amqp10_withhold_sent(struct amqp10_client *client, size_t size);
 
 /* TLS on the socket (amqp10_tls.c): proton sees plain bytes. */
 

@@ -272,9 +272,12 @@ static void end_input(struct amqp10_client *client)
 
 enum mb_status amqp10_client_read(struct amqp10_client *client)
 {
-    size_t most = client->holds ? READ_SIZE_HELD : READ_SIZE_MAX;
+    size_t most = client->holds           ? READ_SIZE_HELD
+                  : client->read_max != 0 ? client->read_max
+                                          : READ_SIZE_MAX;
     size_t total = 0;
 
+    client->is_dry = false;
     while (!client->read_ended && total < most) {
         pn_rwbytes_t room = pn_connection_driver_read_buffer_sized(&client->driver, READ_SIZE);
         enum amqp10_transfer result;
@@ -285,8 +288,10 @@ enum mb_status amqp10_client_read(struct amqp10_client *client)
         if (room.size > most - total)
             room.size = most - total;
         result = receive(client, room.start, room.size, &got);
-        if (result == AMQP10_TRANSFER_WAIT)
+        if (result == AMQP10_TRANSFER_WAIT) {
+            client->is_dry = true;
             break;
+        }
         if (result == AMQP10_TRANSFER_ENDED) {
             end_input(client);
             return MB_OK;
@@ -295,16 +300,33 @@ enum mb_status amqp10_client_read(struct amqp10_client *client)
         total += got;
         client->received_bytes += got;
         /* Less than there was room for: the socket is empty. Not so with TLS records. */
-        if (got < room.size && client->tls == NULL)
+        if (got < room.size && client->tls == NULL) {
+            client->is_dry = true;
             break;
+        }
     }
     return total > 0 ? MB_OK : MB_AGAIN;
+}
+
+static pn_bytes_t to_send(struct amqp10_client *client)
+{
+    return client->withholds ? amqp10_withhold_pull(client)
+                             : pn_connection_driver_write_buffer(&client->driver);
+}
+
+static void was_sent(struct amqp10_client *client, size_t size)
+{
+    client->sent_bytes += size;
+    if (client->withholds)
+        amqp10_withhold_sent(client, size);
+    else
+        pn_connection_driver_write_done(&client->driver, size);
 }
 
 enum mb_status amqp10_client_write(struct amqp10_client *client)
 {
     for (;;) {
-        pn_bytes_t out = pn_connection_driver_write_buffer(&client->driver);
+        pn_bytes_t out = to_send(client);
         enum amqp10_transfer result;
         size_t sent = 0;
 
@@ -330,8 +352,7 @@ enum mb_status amqp10_client_write(struct amqp10_client *client)
             end_input(client);
             return MB_OK;
         }
-        pn_connection_driver_write_done(&client->driver, sent);
-        client->sent_bytes += sent;
+        was_sent(client, sent);
     }
 }
 
@@ -501,6 +522,8 @@ void amqp10_client_close(struct amqp10_client *client, uint32_t wait_ms)
             close_in_order(client, wait_ms);
         pn_connection_driver_destroy(&client->driver);
     }
+    mb_text_release(&client->raw);
+    mb_text_release(&client->out);
     amqp10_tls_end(client);
     if (client->fd >= 0)
         close(client->fd);

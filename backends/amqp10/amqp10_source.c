@@ -2,60 +2,25 @@
 /*
  * Source: one connection, a link and scope for each address, a session for each link as far as the
  * broker has so many. Messages are taken from proton when the core asks for them; credit bounds
- * what waits there. A delivery stays unsettled until its acknowledgement: a table of slots leads
- * from token to delivery.
+ * what waits there. To the broker a delivery stays unsettled until its acknowledgement: a table of
+ * slots leads from token to its number (amqp10_withhold.c).
  */
-#include "amqp10_guard.h"
-
-#include <proton/disposition.h>
+#include "amqp10_source.h"
 
 #define CLOSE_WAIT_MS 3000u
-#define WINDOW_MIN    64u
 #define WINDOW_MAX    (1u << 20)
 /* Frames that a session takes beyond twice its credit: what large messages need. */
 #define FRAMES_MORE 512u
 /* So much may wait in proton while nobody polls; the rest waits in the socket. */
-#define WAITING_MAX_BYTES    ((size_t)1 << 20)
-#define WAITING_MAX_MESSAGES 1024
-#define STANDBY_RETRY_MS     1000u
+#define WAITING_MAX_BYTES    ((size_t)256 << 10)
+#define WAITING_MAX_MESSAGES 256
+/* What is read at once waits in proton until it is asked for. A poll reads as often as this. */
+#define READ_SIZE        ((size_t)64 << 10)
+#define READS_MAX        4u
+#define STANDBY_RETRY_MS 1000u
 /* So much of a message that is still coming is taken out of proton: its own room is bounded, and a
  * message may be larger. */
 #define PART_SIZE ((size_t)1 << 20)
-
-struct scope {
-    const char *address;
-    pn_link_t *link;
-    struct mb_text part; /* of a message whose rest has not come */
-    uint32_t epoch;
-    bool started;
-};
-
-struct slot {
-    pn_delivery_t *delivery; /* NULL: free */
-    uint32_t generation;     /* the upper half of a token: a late acknowledgement finds another */
-    uint32_t next_free;
-    uint32_t scope;
-};
-
-struct mb_source {
-    struct amqp10_client *client;
-    struct amqp10_guard guard;
-    const struct mb_host *host;
-    bool subscribes; /* durably */
-    bool announced;
-    bool paused;
-    bool polled;     /* since the last service */
-    bool more;       /* the last poll ended at the batch's bounds */
-    uint32_t credit; /* a link */
-    uint32_t slots_max;
-    uint32_t slots_count; /* grows with what is under way */
-    uint32_t slots_used;
-    uint32_t first_free;
-    uint32_t next_scope; /* which one poll begins with */
-    struct slot *slots;
-    uint32_t scopes_count;
-    struct scope scopes[];
-};
 
 static uint64_t source_traits(const void *endpoint, const void *options)
 {
@@ -78,28 +43,6 @@ static size_t addresses_of(const struct mb_open_params *params,
     for (size_t i = 0; i < names->count && count < AMQP10_ADDRESSES_MAX; i++)
         addresses[count++] = names->items[i];
     return count;
-}
-
-/* Room for as many more, up to slots_max. false: out of memory. */
-static bool extend_slots(struct mb_source *source)
-{
-    uint32_t count = source->slots_count < WINDOW_MIN / 2 ? WINDOW_MIN : source->slots_count * 2;
-    struct slot *slots;
-
-    if (count > source->slots_max)
-        count = source->slots_max;
-    slots = amqp10_alloc_zero(source->host, count * sizeof *slots);
-    if (slots == NULL)
-        return false;
-    if (source->slots_count > 0)
-        memcpy(slots, source->slots, source->slots_count * sizeof *slots);
-    for (uint32_t i = source->slots_count; i < count; i++)
-        slots[i].next_free = i + 1;
-    source->host->release(source->host->context, source->slots);
-    source->slots = slots;
-    source->first_free = source->slots_count;
-    source->slots_count = count;
-    return true;
 }
 
 static enum mb_status attach(struct mb_source *source, const struct mb_open_params *params,
@@ -185,7 +128,12 @@ static enum mb_status open_at(struct mb_source *source, const struct mb_open_par
             status = amqp10_guard_take(&source->guard, source->client, params, redirect, addresses,
                                        count, deadline_ms, err);
     }
-    return status == MB_OK ? attach(source, params, deadline_ms, err) : status;
+    if (status == MB_OK)
+        status = attach(source, params, deadline_ms, err);
+    if (status != MB_OK)
+        return status;
+    source->client->read_max = READ_SIZE;
+    return amqp10_client_withhold(source->client, deadline_ms, err);
 }
 
 static enum mb_status source_open(const struct mb_open_params *params,
@@ -215,9 +163,9 @@ static enum mb_status source_open(const struct mb_open_params *params,
     if (params->window_messages > 0 && credit > params->window_messages / count)
         credit = params->window_messages / count;
     source->credit = credit > 0 ? (uint32_t)credit : 1;
-    source->slots_max = params->window_messages < WINDOW_MIN   ? WINDOW_MIN
-                        : params->window_messages > WINDOW_MAX ? WINDOW_MAX
-                                                               : params->window_messages;
+    source->slots_max = params->window_messages < AMQP10_WINDOW_MIN ? AMQP10_WINDOW_MIN
+                        : params->window_messages > WINDOW_MAX      ? WINDOW_MAX
+                                                                    : params->window_messages;
     status = open_at(source, params, NULL, err);
     /* The link, not the connection, may have been sent elsewhere. */
     if (status != MB_OK && source->client != NULL && source->client->redirect.is_set &&
@@ -284,27 +232,6 @@ static enum mb_status take_events(struct mb_source *source, struct mb_error *err
     return status;
 }
 
-static uint32_t take_slot(struct mb_source *source, pn_delivery_t *delivery, uint32_t scope)
-{
-    uint32_t index = source->first_free;
-    struct slot *slot = &source->slots[index];
-
-    source->first_free = slot->next_free;
-    source->slots_used++;
-    slot->delivery = delivery;
-    slot->scope = scope;
-    slot->generation++;
-    return index;
-}
-
-static void free_slot(struct mb_source *source, uint32_t index)
-{
-    source->slots[index].delivery = NULL;
-    source->slots[index].next_free = source->first_free;
-    source->first_free = index;
-    source->slots_used--;
-}
-
 /* A complete delivery becomes a message. */
 static enum mb_status take_delivery(struct mb_source *source, uint32_t at, pn_delivery_t *delivery,
                                     struct mb_batch *batch, struct mb_error *err)
@@ -313,7 +240,7 @@ static enum mb_status take_delivery(struct mb_source *source, uint32_t at, pn_de
     struct mb_message *message = batch->messages[batch->count];
     size_t before = scope->part.size;
     size_t size = before + pn_delivery_pending(delivery);
-    bool has_slot = source->slots_used < source->slots_count || extend_slots(source);
+    bool has_slot = source->slots_used < source->slots_count || amqp10_taken_extend(source);
     char *bytes = has_slot ? mb_arena_alloc(batch->arena, size) : NULL;
     uint64_t counted = 0;
     uint32_t index;
@@ -331,7 +258,7 @@ static enum mb_status take_delivery(struct mb_source *source, uint32_t at, pn_de
     if (before > 0)
         mb_text_release(&scope->part);
     pn_link_advance(scope->link);
-    index = take_slot(source, delivery, at);
+    index = amqp10_taken_add(source, delivery, at);
     message->scope = at;
     message->epoch = scope->epoch;
     message->token = (uint64_t)source->slots[index].generation << 32 | index;
@@ -410,6 +337,8 @@ static enum mb_status take_all(struct mb_source *source, struct mb_batch *batch,
 
         if (source->scopes[at].started)
             status = take_from(source, at, batch, err);
+        /* Before the next session's: proton keeps their order within each. */
+        amqp10_taken_name(source);
     }
     return status;
 }
@@ -419,15 +348,13 @@ static enum mb_status source_poll(struct mb_source *source, struct mb_batch *bat
 {
     struct amqp10_client *client = source->client;
     enum mb_status status = MB_OK;
-    bool read = false;
 
     source->polled = true;
-    for (;;) {
+    client->holds = false;
+    for (uint32_t reads = 0;; reads++) {
         status = take_all(source, batch, err);
-        if (status != MB_OK || source->more || read)
+        if (status != MB_OK || source->more || reads == READS_MAX || (reads > 0 && client->is_dry))
             break;
-        read = true;
-        client->holds = false;
         if (amqp10_client_read(client) == MB_AGAIN)
             break;
         status = take_events(source, err);
@@ -446,31 +373,6 @@ static enum mb_status source_poll(struct mb_source *source, struct mb_batch *bat
     if (client->failed && !source->more)
         return amqp10_client_gone(client, err);
     top_up(source);
-    return MB_OK;
-}
-
-static enum mb_status source_ack(struct mb_source *source, const struct mb_ack *acks, size_t count,
-                                 struct mb_error *err)
-{
-    (void)err;
-    for (size_t i = 0; i < count; i++) {
-        uint32_t index = (uint32_t)acks[i].token;
-        struct slot *slot;
-
-        if (index >= source->slots_count)
-            continue;
-        slot = &source->slots[index];
-        if (slot->delivery == NULL || slot->generation != (uint32_t)(acks[i].token >> 32) ||
-            slot->scope != acks[i].scope || source->scopes[slot->scope].epoch != acks[i].epoch)
-            continue;
-        /* What is given back goes when the link does: the broker then puts it where it was. */
-        if (acks[i].outcome == MB_RELEASED)
-            continue;
-        pn_delivery_update(slot->delivery,
-                           acks[i].outcome == MB_ACCEPTED ? PN_ACCEPTED : PN_REJECTED);
-        pn_delivery_settle(slot->delivery);
-        free_slot(source, index);
-    }
     return MB_OK;
 }
 
@@ -584,7 +486,7 @@ const struct mb_source_ops amqp10_source_ops = {
     .open = source_open,
     .fds = source_fds,
     .poll = source_poll,
-    .ack = source_ack,
+    .ack = amqp10_taken_ack,
     .start = source_start,
     .stop = source_stop,
     .pause = source_pause,
