@@ -21,6 +21,7 @@ struct redis_ahead {
     uint32_t depth;    /* so many at once; 1 in the beginning */
     int64_t dry_ms;    /* since then there is nothing to take, and room; 0: there is */
     int64_t waited_ms; /* in all, for the reply that is being read */
+    bool is_busy;      /* the last reply was full: more is to come */
 };
 
 static inline void redis_ahead_dry(struct redis_ahead *ahead, int64_t now_ms)
@@ -46,6 +47,7 @@ static inline void redis_ahead_answered(struct redis_ahead *ahead, bool full)
     if (ahead->depth > REDIS_AHEAD_MAX)
         ahead->depth = REDIS_AHEAD_MAX;
     ahead->waited_ms = 0;
+    ahead->is_busy = full;
 }
 
 #endif

@@ -3,7 +3,7 @@
 #include "redis_source.h"
 
 #define IDS_MAX        500u
-#define ACKS_DELAY_MS  5
+#define ACKS_DELAY_MS  25
 #define RENEW_EVERY_MS (REDIS_LEASE_MS / 4)
 
 static bool push_run(struct redis_link *link, enum redis_command_kind kind,
@@ -141,7 +141,18 @@ enum mb_status redis_commands_flush(struct mb_source *source, struct mb_error *e
     return MB_OK;
 }
 
-/* A command for what a few milliseconds bring; at once where nothing else is under way. */
+/* Another batch will come at once: acknowledgements may wait for those of more. */
+static bool is_busy(const struct mb_source *source)
+{
+    for (uint32_t i = 0; i < source->links_count; i++) {
+        if (source->links[i].ahead.is_busy)
+            return true;
+    }
+    return false;
+}
+
+/* A command for what some milliseconds bring, as each is a write for the server; at once where
+ * nothing else is under way. */
 enum mb_status redis_commands_ack(struct mb_source *source, const struct mb_ack *acks, size_t count,
                                   struct mb_error *err)
 {
@@ -167,7 +178,7 @@ enum mb_status redis_commands_ack(struct mb_source *source, const struct mb_ack 
     if (source->flights_tail < source->flights_head)
         return status;
     source->flights_base = source->flights_head;
-    return status == MB_OK ? redis_commands_flush(source, err) : status;
+    return status == MB_OK && !is_busy(source) ? redis_commands_flush(source, err) : status;
 }
 
 void redis_commands_forget(struct mb_source *source, struct redis_scope *scope,

@@ -28,7 +28,9 @@ static void test_grows_over_a_long_path(void **state)
     int64_t now_ms = 1000;
 
     (void)state;
+    assert_false(ahead.is_busy);
     answer(&ahead, &now_ms, ROUND_TRIP_MS, true);
+    assert_true(ahead.is_busy);
     assert_int_equal(ahead.depth, REDIS_AHEAD_GROWTH);
     for (int i = 0; i < 40; i++)
         answer(&ahead, &now_ms, ROUND_TRIP_MS, true);
@@ -72,6 +74,7 @@ static void test_falls_when_there_is_little(void **state)
     for (int i = 0; i < 3; i++)
         answer(&ahead, &now_ms, ROUND_TRIP_MS, false);
     assert_int_equal(ahead.depth, 1);
+    assert_false(ahead.is_busy);
 }
 
 int main(void)
