@@ -43,6 +43,8 @@ def arguments(words):
                         help="begin a new table; else what the JSON file holds is added to")
     parser.add_argument("--replace", action="store_true",
                         help="what is played takes the place of what the file holds of those rows")
+    parser.add_argument("--resume", action="store_true",
+                        help="play only what the file does not hold as kept, in place of what it holds")
     parser.add_argument("--merge", action="append", default=[], metavar="FILE",
                         help="play nothing; add the rows of these JSON files to the table")
     parser.add_argument("--list", action="store_true", help="play nothing; show what there is")
@@ -74,7 +76,13 @@ def rounds_of(case, options):
     return case.rounds if options.long else max(1, case.short)
 
 
-def chosen_rows(options, seed):
+def chosen_rows(options, seed, parts=()):
+    held = {table.name_of(row) for row in table.merge(parts) if row["result"] != BROKEN}
+    return [(case, pair) for case, pair in named_rows(options, seed)
+            if not options.resume or (case.number, case.variant, "-".join(pair)) not in held]
+
+
+def named_rows(options, seed):
     if options.row:
         return [row for case, pair in options.row for row in rows_of([case], [pair])]
     if options.ring:
@@ -153,12 +161,12 @@ def play_all(options, seed, parts):
     session = Session(workdir, options.keep, options.sanitize)
     played = []
     try:
-        for case, pair in chosen_rows(options, seed):
+        for case, pair in chosen_rows(options, seed, parts):
             row = session.play(case, pair, rounds_of(case, options), seed)
             row["time"] = time.strftime("%Y-%m-%d %H:%M")
             played.append(row)
             print(told(row), flush=True)
-            if options.replace:
+            if options.replace or options.resume:
                 parts[:] = [part for part in parts if table.name_of(part) != table.name_of(row)]
             write(options, parts + played)
     except KeyboardInterrupt as error:  # Ctrl-C, or SIGTERM: what was played is in the table
@@ -196,8 +204,8 @@ def play_side_by_side(options, seed, parts):
         books[path] = rows
         write(options, parts + sum(books.values(), []))
 
-    rows = chosen_rows(options, seed)
-    if options.replace:
+    rows = chosen_rows(options, seed, parts)
+    if options.replace or options.resume:
         names = {(case.number, case.variant, "-".join(pair)) for case, pair in rows}
         parts[:] = [part for part in parts if table.name_of(part) not in names]
     try:

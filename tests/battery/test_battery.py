@@ -103,6 +103,14 @@ def test_parts_of_a_row_become_one():
     assert "1 rows, 0 broken" in table.totals(rows)
 
 
+def test_what_is_kept_is_not_played_again():
+    options = arguments(["--case", "F1", "--resume"])
+    parts = [part(KEPT), part(BROKEN, pair="kafka-kafka"), part(ABSENT, pair="redis-redis")]
+    names = {"-".join(pair) for _, pair in chosen_rows(options, 1, parts)}
+    assert {"kafka-redis", "redis-redis"}.isdisjoint(names) and "kafka-kafka" in names
+    assert len(names) == len(list(rows_of(["F1"]))) - 2
+
+
 def test_one_broken_part_breaks_the_row():
     parts = [part(BROKEN, rounds=1, lost=3, detail="lost: 3"), part(KEPT, rounds=1, lost=0)]
     assert table.merge(parts)[0]["result"] == BROKEN
