@@ -40,12 +40,15 @@ void redis_round_init(struct redis_round *round)
     round->body_field = MB_SLICE_LITERAL("body");
     mb_carry_init(&round->carry, &params, REDIS_PLATFORM, redis_project, &round->body_field,
                   REDIS_SIDECAR_MAX);
+    mb_carry_init(&round->any, &params, REDIS_PLATFORM, redis_project_any, &round->body_field,
+                  REDIS_SIDECAR_MAX);
     mb_scratch_init(&round->scratch, SCRATCH_MAX);
 }
 
 void redis_round_release(struct redis_round *round)
 {
     mb_carry_release(&round->carry);
+    mb_carry_release(&round->any);
     mb_scratch_release(&round->scratch);
 }
 
@@ -144,6 +147,44 @@ static bool same_fields(const struct redis_field *a, size_t a_count, const struc
     return i == a_count && j == b_count;
 }
 
+/* The way that takes any message writes the same. */
+static const char *check_fields(struct redis_round *round, const struct mb_carried *carried,
+                                struct mb_arena *arena, const struct redis_field *fields,
+                                size_t count)
+{
+    struct redis_field *second;
+    size_t second_count;
+
+    if (redis_entry_encode_any(carried, round->body_field, arena, &second, &second_count) != MB_OK)
+        abort();
+    if (second_count != count)
+        return "both ways write as many fields";
+    for (size_t i = 0; i < count; i++) {
+        if (!mb_slice_equal(fields[i].name, second[i].name) ||
+            !mb_slice_equal(fields[i].value, second[i].value))
+            return "both ways write the same fields in the same order";
+    }
+    return NULL;
+}
+
+/* The short way and the one for any message: the same natural message (NULL: it is written as it
+ * is), the same fields. */
+static const char *check_ways(struct redis_round *round, const struct mb_message *message,
+                              const struct mb_message *natural, const struct redis_field *fields,
+                              size_t count)
+{
+    struct mb_outgoing item = {.message = message};
+    struct mb_carried carried;
+    struct mb_error err;
+
+    if (mb_carry_prepare(&round->any, &item, &carried, &err) != MB_OK)
+        return "both ways take the message";
+    if (natural != NULL && (mb_message_difference(natural, &round->any.natural) != 0 ||
+                            mb_message_difference(&round->any.natural, natural) != 0))
+        return "both ways come to the same natural message";
+    return check_fields(round, &carried, &round->any.scratch.arena, fields, count);
+}
+
 static const char *check_verbatim(struct redis_round *round, const struct mb_message *message,
                                   const struct redis_field *first, size_t first_count)
 {
@@ -153,13 +194,15 @@ static const char *check_verbatim(struct redis_round *round, const struct mb_mes
 
     if (redis_round_write(round, message, &second, &second_count, &err) != MB_OK)
         return "an entry can be written again";
-    return same_fields(first, first_count, second, second_count)
-               ? NULL
-               : "an entry that is written again is the same";
+    if (!same_fields(first, first_count, second, second_count))
+        return "an entry that is written again is the same";
+    return check_ways(round, message, NULL, second, second_count);
 }
 
 const char *redis_round_trip(struct redis_round *round, const struct mb_message *message)
 {
+    const char *broken;
+
     struct mb_message foreign = *message;
     struct redis_field *fields;
     struct mb_message natural;
@@ -182,6 +225,9 @@ const char *redis_round_trip(struct redis_round *round, const struct mb_message 
     fields = copy_fields(round, fields, count);
     if (fields == NULL)
         return "a field is bytes";
+    broken = check_ways(round, &foreign, &natural, fields, count);
+    if (broken != NULL)
+        return broken;
     redis_round_read(round, fields, count, &back);
     if (mb_message_difference(&back, &natural) != 0)
         return "what is read is the natural message";
@@ -192,6 +238,22 @@ const char *redis_round_trip(struct redis_round *round, const struct mb_message 
     if (round->degraded == 0 && mb_message_difference(&restored, &foreign) != 0)
         return "the sidecar brings the message back";
     return check_verbatim(round, &back, fields, count);
+}
+
+const char *redis_round_ways(struct redis_round *round, const struct mb_message *message)
+{
+    struct mb_message foreign = *message;
+    struct redis_field *fields;
+    struct mb_message natural;
+    struct mb_error err;
+    size_t count;
+
+    foreign.struct_size = sizeof foreign;
+    foreign.origin = &in_a_queue;
+    if (redis_round_write(round, &foreign, &fields, &count, &err) != MB_OK)
+        return "a message is written";
+    natural = round->carry.natural;
+    return check_ways(round, &foreign, &natural, fields, count);
 }
 
 const char *redis_round_entry(struct redis_round *round, const struct redis_field *fields,

@@ -13,6 +13,7 @@
 struct redis_round {
     struct mb_host host;
     struct mb_carry carry;
+    struct mb_carry any; /* by the way that takes any message */
     struct mb_slice body_field;
     struct mb_scratch scratch; /* of what is read */
     uint64_t degraded;         /* as told by the last message */
@@ -33,6 +34,8 @@ enum mb_status redis_round_write(struct redis_round *round, const struct mb_mess
 /* message, of whatever platform, into an entry and back; then on to another stream. NULL, or which
  * property is broken. A message that cannot be an entry keeps them all. */
 const char *redis_round_trip(struct redis_round *round, const struct mb_message *message);
+/* Both ways of writing message, of another platform, come to the same. NULL, or what is broken. */
+const char *redis_round_ways(struct redis_round *round, const struct mb_message *message);
 /* An entry, read and written. */
 const char *redis_round_entry(struct redis_round *round, const struct redis_field *fields,
                               size_t count);
