@@ -200,6 +200,16 @@ struct amqp_stashed {
     struct amqp_event event;
 };
 
+/* How often and how much is read (amqp_pace.c). */
+struct amqp_pace {
+    int64_t since_ms;
+    uint64_t bytes; /* since then */
+    uint64_t reads;
+    uint64_t rate_bytes; /* a millisecond, before */
+    uint64_t rate_reads;
+    uint32_t low_water; /* bytes that make the socket readable */
+};
+
 struct amqp_client {
     const struct mb_host *host;
     void *connection; /* amqp_connection_state_t, until the log-in and with TLS; else NULL */
@@ -215,6 +225,7 @@ struct amqp_client {
     int64_t heartbeat_ms;
     int64_t received_ms; /* when the last input came */
     int64_t sent_ms;
+    struct amqp_pace pace;
     uint64_t received_bytes; /* not told yet (host traffic) */
     uint64_t sent_bytes;
     uint64_t tls_read; /* as OpenSSL counts, told already */
@@ -296,6 +307,13 @@ enum mb_status amqp_client_service(struct amqp_client *client, struct mb_error *
  * was in them is lost. */
 void amqp_pages_forget(void *memory, size_t size);
 void amqp_client_fds(struct amqp_client *client, struct mb_wait *wait);
+/* How much has to come before the lane is woken (amqp_pace.c). note: what a read brought. wait: as
+ * suits that, but after a millisecond in any case. end: any byte wakes; for who waits for input
+ * elsewhere. */
+#define AMQP_PACE_LOW_WATER_MIN 1024u
+void amqp_pace_note(struct amqp_client *client, size_t size, int64_t now_ms);
+void amqp_pace_wait(struct amqp_client *client, uint32_t low_water_max, struct mb_wait *wait);
+void amqp_pace_end(struct amqp_client *client);
 /* One system call each (amqp_transfer.c). */
 enum amqp_transfer { AMQP_TRANSFER_DONE, AMQP_TRANSFER_WAIT, AMQP_TRANSFER_FAILED };
 enum amqp_transfer amqp_receive(struct amqp_client *client, void *data, size_t size,

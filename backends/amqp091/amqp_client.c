@@ -101,6 +101,7 @@ enum mb_status amqp_client_read(struct amqp_client *client, struct mb_error *err
     if (total == 0)
         return MB_AGAIN;
     client->received_ms = now_ms(client);
+    amqp_pace_note(client, total, client->received_ms);
     return MB_OK;
 }
 
@@ -323,6 +324,7 @@ static enum mb_status await(struct amqp_client *client, int64_t deadline_ms, str
     struct pollfd entry = {client->fd, POLLIN, 0};
     int64_t left = deadline_ms - now_ms(client);
 
+    amqp_pace_end(client);
     if (left <= 0)
         return mb_error_set(err, MB_TIMEOUT, MB_CAUSE_CONNECTION, "timeout",
                             "%s: the broker did not answer in time", client->name);

@@ -441,6 +441,7 @@ enum mb_status amqp_client_open(const struct mb_open_params *params,
         return mb_error_set(err, MB_NO_MEMORY, MB_CAUSE_CONNECTION, "memory", "out of memory");
     client->host = params->host;
     client->fd = -1;
+    client->pace.low_water = 1;
     client->channels = channels;
     status = set_up(client, params, endpoint, out_size, err);
     if (status != MB_OK) {

@@ -12,6 +12,8 @@
 #define BODY_PIECE_SIZE 65536u
 /* What the carriers leave of a frame, at least. */
 #define FRAME_RESERVE 4096u
+/* With so many in flight the broker has enough to do until confirms are read (amqp_pace.c). */
+#define PACED_OPEN 256u
 /* The name, tag and size of the sidecar's header. */
 #define CARRIER_OVERHEAD (1u + sizeof AMQP_HEADER_META - 1u + 1u + 4u)
 
@@ -119,6 +121,10 @@ static enum mb_status sink_open(const struct mb_open_params *params, struct mb_s
 static void sink_fds(struct mb_sink *sink, struct mb_wait *wait)
 {
     amqp_client_fds(sink->client, wait);
+    if (sink->open_count >= PACED_OPEN)
+        amqp_pace_wait(sink->client, AMQP_PACE_LOW_WATER_MIN, wait);
+    else
+        amqp_pace_end(sink->client);
     if (sink->done_head != sink->done_tail || sink->client->unread)
         wait->ready = true;
 }

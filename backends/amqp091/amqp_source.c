@@ -13,6 +13,9 @@
 #define CLOSE_WAIT_MS  3000u
 #define ACK_FRAME_SIZE 24u
 #define ACK_WINDOW_MAX (1u << 20)
+/* Less than what comes in a millisecond may be all that the broker sends ahead. */
+#define PACED_PREFETCH 512u
+#define PACED_SIZE     32768u
 
 static uint64_t source_traits(const void *endpoint, const void *options)
 {
@@ -62,6 +65,7 @@ static enum mb_status source_open(const struct mb_open_params *params,
     const char *group = options->group != NULL ? options->group : params->default_group;
     struct amqp_stream_place start;
     bool reads_streams = amqp_stream_start(options, &start);
+    unsigned prefetch;
     struct mb_source *source;
     enum mb_status status;
 
@@ -78,7 +82,9 @@ static enum mb_status source_open(const struct mb_open_params *params,
         source->scopes[i].queue = queues[i];
         source->scopes[i].stream = options->exchange != NULL ? options->exchange : queues[i];
     }
-    amqp_acks_init(source, amqp_prefetch(params, (uint32_t)count));
+    prefetch = amqp_prefetch(params, (uint32_t)count);
+    source->is_paced = prefetch >= PACED_PREFETCH;
+    amqp_acks_init(source, prefetch);
     if (window > ACK_WINDOW_MAX)
         window = ACK_WINDOW_MAX;
     status =
@@ -100,6 +106,8 @@ static enum mb_status source_open(const struct mb_open_params *params,
 static void source_fds(struct mb_source *source, struct mb_wait *wait)
 {
     amqp_client_fds(source->client, wait);
+    if (source->is_paced)
+        amqp_pace_wait(source->client, PACED_SIZE, wait);
     if (source->store != NULL)
         amqp_store_fds(source->store, wait);
     if (source->more && !source->paused)

@@ -40,6 +40,7 @@ struct mb_source {
     bool polled;             /* since the last service */
     bool more;               /* the last poll ended at the batch's bounds */
     bool has_gathered;       /* acknowledgements, in any scope */
+    bool is_paced;           /* the prefetch leaves room for it (amqp_pace.c) */
     uint32_t gather_max;     /* of a scope */
     int64_t gather_until_ms; /* then they are written */
     uint32_t scopes_count;
