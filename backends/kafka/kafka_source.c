@@ -390,7 +390,8 @@ static size_t fetch(struct mb_source *source, size_t count)
     source->carry_bytes += bytes;
     nudge(source, bytes);
     source->more = got > 0 && (size_t)got == count;
-    source->healthy = source->healthy || got > 0;
+    /* While all brokers are away this is what they had sent before. */
+    source->healthy = source->healthy || (got > 0 && !source->client.all_down);
     return got > 0 ? (size_t)got : 0;
 }
 
@@ -404,7 +405,10 @@ static enum mb_status source_poll(struct mb_source *source, struct mb_batch *bat
     batch->count = 0;
     batch->bytes = 0;
     kafka_source_events(source, 0);
-    while (status == MB_OK && !source->client.failed && batch_has_room(batch)) {
+    /* What was sent before all brokers went away is handed out when one is back and the partitions
+     * are this member's still: it could not be committed, and would come again. */
+    while (status == MB_OK && !source->client.failed && !source->client.all_down &&
+           batch_has_room(batch)) {
         if (source->carry_at == source->carry_count &&
             (!source->more || fetch(source, batch->count_max - batch->count) == 0))
             break;
@@ -443,7 +447,8 @@ static void source_fds(struct mb_source *source, struct mb_wait *wait)
         deadline_ms = source->counts.retry_at_ms;
     if (deadline_ms < wait->deadline_ms)
         wait->deadline_ms = deadline_ms;
-    if (!source->paused && (source->more || source->carry_count > source->carry_at))
+    if (!source->paused && !source->client.all_down &&
+        (source->more || source->carry_count > source->carry_at))
         wait->ready = true;
 }
 

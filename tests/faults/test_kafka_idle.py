@@ -10,6 +10,7 @@ import pytest
 from support.bridge import Bridge
 from support.clients import create_topic, produce, read_topic
 from support.config import config, kafka_endpoint
+from support.wait import until
 
 AWAY_S = 5
 CPU_S_MAX = 1.0  # it was 5 to 10 when each failed attempt to connect was followed by the next
@@ -48,3 +49,31 @@ def test_a_broker_goes_and_comes_back(role, brokers, fresh, tmp_path, ending, co
     assert sorted(record.value for record in found) == [b"after", b"before"]
     counts(away_seconds=AWAY_S, cpu_seconds=round(used, 2))
     assert used < CPU_S_MAX
+
+
+def test_what_was_fetched_waits_for_a_broker(brokers, fresh, tmp_path, ending):
+    """It could not be committed, and would come again: a broker's end makes no more duplicates than
+    messages that are under way."""
+    source, sink = brokers.kafka("3.9.1", "idle-a"), brokers.kafka("3.9.1", "idle-b")
+    topic, rate = fresh("fetched"), 500
+    for broker in (source, sink):
+        create_topic(broker.bootstrap, topic, 1)
+    produce(source.bootstrap, topic, [{"value": b"%d" % i} for i in range(10000)])
+    bridge = ending(Bridge(tmp_path, config(
+        fresh("bridge"), {"a": kafka_endpoint(source), "b": kafka_endpoint(sink)},
+        [{"name": "slow", "from": {"endpoint": "a", "topic": topic, "start": "earliest"},
+          "to": {"endpoint": "b", "topic": topic}, "rate": {"messages": rate}}])))
+    run = bridge.start()
+    until(lambda: run.counters().total("received") > 0, 60, "messages are taken", detail=run.tail)
+
+    source.kill()
+    try:
+        run.wait_logged("level=warn", "role=source", seconds=60)
+        before = run.counters().total("received")
+        time.sleep(AWAY_S)  # what is taken in this time is what is judged
+        after = run.counters().total("received")
+    finally:
+        source.start()
+    run.wait_logged("connected again", "role=source", seconds=60)
+    until(lambda: run.counters().total("delivered") >= 10000, 60, "all arrive", detail=run.tail)
+    assert after - before < rate, "taken while no broker was there"
