@@ -177,7 +177,7 @@ static enum redis_step read_entry(struct mb_source *source, struct redis_link *l
         kind = redis_token_next(&at, &token);
     else if (kind != REDIS_TOKEN_NONE)
         return redis_malformed(link, err);
-    if (kind == REDIS_TOKEN_BULK && redis_id_parse(token.text, &entry->position))
+    if (kind == REDIS_TOKEN_BULK && redis_id_parse_next(&link->stem, token.text, &entry->position))
         kind = redis_token_next(&at, &token);
     else if (kind != REDIS_TOKEN_NONE)
         return redis_malformed(link, err);

@@ -40,7 +40,7 @@ static void take_stored(struct mb_sink *sink, struct redis_outstanding *entry,
     struct mb_error why;
 
     if (!is_repeat)
-        redis_id_parse(token->text, &entry->position);
+        redis_id_parse_next(&sink->stem, token->text, &entry->position);
     if (sink->once != NULL && !redis_once_repeats(sink->once, entry, is_repeat, &why)) {
         refuse_entry(sink, entry, MB_CAUSE_DESTINATION, "behind", why.text);
         return;

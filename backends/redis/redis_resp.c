@@ -405,3 +405,18 @@ bool redis_id_parse(struct mb_slice text, struct mb_position *ret_position)
     *ret_position = position;
     return true;
 }
+
+bool redis_id_parse_stem(struct redis_stem *stem, struct mb_slice text,
+                         struct mb_position *ret_position)
+{
+    const char *at = text.data;
+
+    if (!redis_id_parse(text, ret_position))
+        return false;
+    stem->known = text.size > REDIS_STEM_SIZE && at[REDIS_STEM_SIZE - 1] == '-';
+    if (stem->known) {
+        stem->hi = ret_position->hi;
+        memcpy(stem->text, at, REDIS_STEM_SIZE);
+    }
+    return true;
+}

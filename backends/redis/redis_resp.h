@@ -159,10 +159,17 @@ size_t redis_number_write(char *buffer, uint64_t number);
 static inline unsigned char *redis_put_length(unsigned char *at, char mark, size_t number)
 {
     *at++ = (unsigned char)mark;
-    if (number < 10)
-        *at++ = (unsigned char)('0' + number);
-    else
+    if (number >= 1000) {
         at += redis_number_write((char *)at, number);
+    } else {
+        unsigned small = (unsigned)number;
+
+        if (small >= 100)
+            *at++ = (unsigned char)('0' + small / 100);
+        if (small >= 10)
+            *at++ = (unsigned char)('0' + small / 10 % 10);
+        *at++ = (unsigned char)('0' + small % 10);
+    }
     *at++ = '\r';
     *at++ = '\n';
     return at;
@@ -181,5 +188,40 @@ static inline unsigned char *redis_put_bulk(unsigned char *at, struct mb_slice t
 
 /* "ms-seq" of an entry ID; false: it is none. */
 bool redis_id_parse(struct mb_slice text, struct mb_position *ret_position);
+
+#define REDIS_STEM_SIZE  14u /* thirteen digits, as milliseconds have until 2286, and "-" */
+#define REDIS_AFTER_SIZE 18u /* digits behind it that cannot overflow */
+
+/* What the ID before began with: under load many are of one millisecond. */
+struct redis_stem {
+    uint64_t hi;
+    char text[REDIS_STEM_SIZE];
+    bool known;
+};
+
+/* The same for an ID that may begin as the last one did. */
+bool redis_id_parse_stem(struct redis_stem *stem, struct mb_slice text,
+                         struct mb_position *ret_position);
+
+static inline bool redis_id_parse_next(struct redis_stem *stem, struct mb_slice text,
+                                       struct mb_position *ret_position)
+{
+    const char *at = text.data;
+    uint64_t lo = 0;
+
+    if (!stem->known || text.size <= REDIS_STEM_SIZE ||
+        text.size > REDIS_STEM_SIZE + REDIS_AFTER_SIZE ||
+        memcmp(at, stem->text, REDIS_STEM_SIZE) != 0)
+        return redis_id_parse_stem(stem, text, ret_position);
+    for (size_t i = REDIS_STEM_SIZE; i < text.size; i++) {
+        unsigned digit = (unsigned char)at[i] - (unsigned)'0';
+
+        if (digit > 9)
+            return false;
+        lo = lo * 10 + digit;
+    }
+    *ret_position = (struct mb_position){.kind = MB_POSITION_ID, .hi = stem->hi, .lo = lo};
+    return true;
+}
 
 #endif

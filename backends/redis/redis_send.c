@@ -38,6 +38,29 @@ static bool is_written_later(const struct redis_outstanding *entry, struct mb_sl
     return value.size >= REDIS_INSERT_MIN && value.data == entry->message->body.data;
 }
 
+/* What stands in front of the fields: the same for one entry after the other, as a rule. */
+static unsigned char *put_head(struct mb_sink *sink, unsigned char *at, struct mb_slice stream)
+{
+    unsigned char *first = at;
+
+    if (sink->head_size > 0 && mb_slice_equal(stream, sink->head_stream)) {
+        memcpy(at, sink->head_text, sink->head_size);
+        return at + sink->head_size;
+    }
+    memcpy(at, xadd, sizeof xadd - 1);
+    at = redis_put_bulk(at + sizeof xadd - 1, stream);
+    memcpy(at, sink->trim, sink->trim_size);
+    at += sink->trim_size;
+    if ((size_t)(at - first) <= sizeof sink->head_text) {
+        sink->head_size = (size_t)(at - first);
+        memcpy(sink->head_text, first, sink->head_size);
+        sink->head_stream.size = stream.size;
+        sink->head_stream.data =
+            sink->head_text + sink->head_size - sink->trim_size - 2 - stream.size;
+    }
+    return at;
+}
+
 /* size: of all that is put, at most, but for what is written later. */
 static void put_fields(struct mb_sink *sink, struct redis_out *out,
                        const struct redis_outstanding *entry, const struct redis_field *fields,
@@ -54,11 +77,11 @@ static void put_fields(struct mb_sink *sink, struct redis_out *out,
     at = out->data + out->end;
     if (sink->once == NULL) {
         at = redis_put_length(at, '*', 2 + arguments);
-        memcpy(at, xadd, sizeof xadd - 1);
-        at = redis_put_bulk(at + sizeof xadd - 1, entry->stream);
+        at = put_head(sink, at, entry->stream);
+    } else {
+        memcpy(at, sink->trim, sink->trim_size);
+        at += sink->trim_size;
     }
-    memcpy(at, sink->trim, sink->trim_size);
-    at += sink->trim_size;
     for (size_t i = 0; i < count; i++) {
         at = redis_put_bulk(at, fields[i].name);
         if (!is_written_later(entry, fields[i].value)) {

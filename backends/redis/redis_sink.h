@@ -48,6 +48,8 @@ struct redis_target {
     bool script_missing; /* the server has forgotten the script of effectively once */
 };
 
+#define REDIS_HEAD_MAX 512u
+
 struct mb_sink {
     const struct mb_host *host;
     const struct redis_sink_options *options;
@@ -58,11 +60,16 @@ struct mb_sink {
     struct mb_scratch scratch; /* of the fields of one entry */
     struct mb_slice body_field;
     uint64_t value_max;
+    struct redis_stem stem; /* of the last ID */
     /* XADD's arguments between stream and fields, as they go over the wire. */
     unsigned char trim[96];
     size_t trim_size;
     size_t trim_count;
-    bool full; /* enough is buffered to be written, or the socket is full */
+    /* "XADD", the last stream's name and trim, as they go over the wire; size 0: none yet. */
+    unsigned char head_text[REDIS_HEAD_MAX];
+    size_t head_size;
+    struct mb_slice head_stream; /* within it */
+    bool full;                   /* enough is buffered to be written, or the socket is full */
     bool templated;
     bool redirecting; /* nothing new before what was redirected */
     bool unknown;     /* to a node that we have no connection with */

@@ -106,6 +106,7 @@ struct redis_link {
     bool full;                 /* a stream of this reply has brought all that was asked for */
     struct redis_ahead ahead;  /* of requests for new entries */
     struct redis_scope *scope; /* of the entries that follow */
+    struct redis_stem stem;    /* of the last one */
     struct redis_run runs[REDIS_RUNS_MAX];
     uint32_t runs_first;
     uint32_t runs_count;

@@ -204,6 +204,49 @@ static void test_ids(void **state)
     assert_false(redis_id_parse(MB_SLICE_LITERAL(""), &position));
 }
 
+/* One ID after the other, of the same millisecond or another: as if each was the first. */
+static void test_ids_in_a_row(void **state)
+{
+    static const char *const texts[] = {
+        "1700000000000-0",
+        "1700000000000-1",
+        "1700000000000-18446744073709551615",
+        "1700000000001-9",
+        "1700000000001-",
+        "1700000000001-1x",
+        "1700000000001",
+        "1700000000001-10",
+        "5-0",
+        "5-0000000000-17",
+        "5-00000000000017",
+        "99999999999999-3",
+        "99999999999999-",
+        "9999999999999-3",
+        "1700000000001-999999999999999999",
+        "",
+        "$",
+        "1700000000001-18446744073709551616",
+    };
+    const size_t count = sizeof texts / sizeof texts[0];
+
+    (void)state;
+    for (size_t i = 0; i < count * count; i++) {
+        struct redis_stem stem = {0};
+        const size_t row[] = {i / count, i % count, i / count};
+
+        for (size_t j = 0; j < 3; j++) {
+            struct mb_slice text = {texts[row[j]], strlen(texts[row[j]])};
+            struct mb_position expected = {0};
+            struct mb_position position = {0};
+            bool good = redis_id_parse(text, &expected);
+
+            assert_int_equal(redis_id_parse_next(&stem, text, &position), good);
+            if (good)
+                assert_memory_equal(&position, &expected, sizeof position);
+        }
+    }
+}
+
 static void drain(struct redis_out *out, char *text, size_t *size, size_t step)
 {
     while (!redis_out_is_empty(out)) {
@@ -282,6 +325,7 @@ int main(void)
         cmocka_unit_test(test_what_is_no_resp),
         cmocka_unit_test(test_nesting_is_bounded),
         cmocka_unit_test(test_ids),
+        cmocka_unit_test(test_ids_in_a_row),
         cmocka_unit_test(test_out),
         cmocka_unit_test(test_out_has_a_ceiling),
     };
