@@ -54,7 +54,7 @@ class Netem:
                 raise OSError(f"{error.filename} is missing") from None
             if done.returncode != 0:
                 self.end()
-                raise OSError(f"{' '.join(step)}: {done.stderr.strip()}")
+                raise OSError(f"{step[0]}: {done.stderr.strip()}")
 
     def end(self):
         command("ip", "netns", "del", NAMESPACE)  # and its devices with it

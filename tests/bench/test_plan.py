@@ -29,6 +29,11 @@ def test_full_measures_a_ring_where_there_are_many_variants(part):
         assert set(end) == {"kafka", "rabbitmq", "artemis", "redis"}
 
 
+def test_nothing_is_added_on_one_platform_so_its_cost_is_not_measured():
+    _, cells = pairs("provenance", "--full")
+    assert len(cells) == len(run.RING) - 1 and ("kafka", "kafka") not in cells
+
+
 def test_what_is_asked_for_goes_before_the_plan():
     mine, cells = pairs("sizes", "--full", "--rounds", "5", "--pair", "redis-redis")
     assert cells == {("redis", "redis")} and mine.rounds == 5
