@@ -332,6 +332,35 @@ static void what_the_broker_settled_needs_no_outcome(void **state)
     close_pair();
 }
 
+/* It was never there: proton says nothing of it, so that the numbers of others stay right. */
+static void what_was_aborted_has_no_number(void **state)
+{
+    static const char half[] = "half of it";
+    struct mb_ack acks[EACH_MAX];
+    pn_delivery_t *delivery;
+
+    (void)state;
+    open_pair(1);
+    delivery = pn_delivery(pair.senders[0], pn_dtag("x", 1));
+    pn_link_send(pair.senders[0], half, sizeof half);
+    pump();
+    pn_delivery_abort(delivery);
+    pump();
+    delivery = pn_link_current(pair.links[0]);
+    assert_non_null(delivery);
+    assert_true(pn_delivery_aborted(delivery));
+    pn_link_advance(pair.links[0]);
+    pn_delivery_settle(delivery);
+    send_on(0, 5, false);
+    assert_int_equal(take_on(0, acks), 5);
+    assert_false(pair.client.failed);
+    ack(acks + 1, 3);
+    assert_untold(0, 0, 1);
+    assert_told(0, 1, 4, PN_ACCEPTED);
+    assert_untold(0, 4, 5);
+    close_pair();
+}
+
 /* Proton takes what is withheld for output; the broker would hear nothing. */
 static void the_broker_hears_that_we_live(void **state)
 {
@@ -358,6 +387,7 @@ int main(void)
         cmocka_unit_test(each_has_its_own_outcome),
         cmocka_unit_test(sessions_are_not_mistaken_for_each_other),
         cmocka_unit_test(what_the_broker_settled_needs_no_outcome),
+        cmocka_unit_test(what_was_aborted_has_no_number),
         cmocka_unit_test(the_broker_hears_that_we_live),
     };
 
