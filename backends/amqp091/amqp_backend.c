@@ -78,7 +78,7 @@ static const struct mb_option source_rows[] = {
      .doc = "With exchange: the keys to bind. Unset: #, which is everything on a topic exchange."},
     {.name = "prefetch",
      .type = MB_OPTION_INTEGER,
-     .default_text = "4000",
+     .default_text = "8000",
      .min = 1,
      .max = 65535,
      ROW(amqp_source_options, prefetch),

@@ -61,7 +61,7 @@ def test_acknowledgements_are_gathered(route, rabbit):
     assert all(multiple & 1 for _, multiple in acks.seen)
     assert [tag for tag, _ in acks.seen] == sorted({tag for tag, _ in acks.seen})
     gaps = [after - before for (before, _), (after, _) in zip(acks.seen, acks.seen[1:])]
-    share = 4000 // 16  # of the prefetch
+    share = 8000 // 16  # of the prefetch
     assert max(gaps) <= share + 512  # what one step of the lane may add to it
     by_time = (acks.times[-1] - acks.times[0]) / 0.003
     assert len(acks.seen) <= MESSAGES / share + by_time + 10
