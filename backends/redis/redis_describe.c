@@ -99,6 +99,9 @@ static enum mb_status call(struct mb_describer *describer, struct redis_client *
     return redis_call(client, deadline_of(describer), count, arguments, ret_reply, err);
 }
 
+/* Of 160 bits at random; each message's id has them, and 64 tell servers apart. */
+#define IDENTITY_DIGITS 16
+
 /* The replication id changes when a master restarts, and is shared by what it replicates to: unique
  * while it lives, which is what keeps two servers from being taken for one. A name that stays is
  * the endpoint's `identity`. In a cluster: its lowest node id, which is kept on disk. */
@@ -129,7 +132,7 @@ static enum mb_status describer_identity(struct mb_describer *describer, char *i
         }
     }
     if (found != NULL)
-        snprintf(identity, size, "redis %.*s", (int)strcspn(found, " \r\n"), found);
+        snprintf(identity, size, "redis %.*s", (int)strnlen(found, IDENTITY_DIGITS), found);
     redis_reply_free(reply);
     return status;
 }
