@@ -129,10 +129,7 @@ def measure_one(places, cell, end, far, options):
     source, sink = (far[name], sink) if end == "source" else (source, far[name])
     result = throughput.Results(cell)
     for _ in range(options.rounds):
-        full, target = places.filled(cell.source, cell.load), places.new(cell.sink, "raw")
-        both = halves.run_both(source.read(full), sink.write(target), cell.load, window=WINDOW)
-        places.read(cell.source, full, cell.load)
-        places.written(cell.sink, cell.load, target)
+        both = throughput.measure_halves(places, cell, (source, sink), window=WINDOW)
         full, target = places.filled(cell.source, cell.load), places.new(cell.sink, "target")
         text = subjects.route_text(places, cell.source, cell.sink, (full, target),
                                    (source, sink), **cell.route)

@@ -90,11 +90,12 @@ def run(call, load, **more):
         half.end()
 
 
-def run_both(source, sink, load, **more):
-    """Both at the same time: the one that writes begins when the other has its first message."""
+def run_both(source, sink, load, written, **more):
+    """Both at the same time: the one that writes (`written`) begins when the other has its first
+    message."""
     halves = []
     try:
-        halves.append(Half(sink, load, **more))
+        halves.append(Half(sink, written, **more))
         halves[0].ready()
         halves.append(Half(source, load, **more))
         halves[1].ready()

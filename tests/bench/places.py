@@ -35,7 +35,8 @@ class FarKafka(KafkaBroker):
 
 
 class Platform:
-    """has_bare: its raw halves also work without their client library's calls."""
+    """platform: as the bridge calls it. has_bare: its raw halves also work without their client
+    library's calls."""
 
     has_bare = True
 
@@ -47,7 +48,7 @@ class Platform:
 class Kafka(Platform):
     """keeps: a stream that was read can be read again, by another group."""
 
-    name, keeps, has_bare = "kafka", True, False
+    name, platform, keeps, has_bare = "kafka", "kafka", True, False
 
     def __init__(self, broker):
         self.broker, self.side = broker, KafkaSide(broker, PARTITIONS)
@@ -99,7 +100,7 @@ def rabbit_version(broker):
 
 
 class Rabbit(Platform):
-    name, keeps = "rabbitmq", False
+    name, platform, keeps = "rabbitmq", "amqp091", False
 
     def __init__(self, broker):
         self.broker, self.side = broker, RabbitSide(broker)
@@ -132,7 +133,7 @@ class Rabbit(Platform):
 
 
 class Amqp10(Platform):
-    keeps = False
+    platform, keeps = "amqp10", False
 
     def __init__(self, broker):
         self.broker, self.side = broker, Amqp10Side(broker)
@@ -202,7 +203,7 @@ class Rabbit4(Amqp10):
 
 
 class Redis(Platform):
-    name, keeps = "redis", True
+    name, platform, keeps = "redis", "redis", True
 
     def __init__(self, broker):
         self.broker, self.side = broker, RedisSide(broker)

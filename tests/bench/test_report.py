@@ -6,6 +6,8 @@ import xml.dom.minidom
 import page
 import pytest
 import report as reports
+import throughput
+from places import Load
 
 
 PARTS = ("pairs", "sizes", "headers", "lanes", "provenance", "latency", "rss", "distance", "peers")
@@ -81,3 +83,12 @@ def test_a_page_without_marks_is_refused(figures, tmp_path):
     path.write_text("nothing\n")
     with pytest.raises(ValueError, match="lacks the lines"):
         page.write(figures, path)
+
+
+def test_a_half_writes_as_many_headers_as_a_bridge():
+    def headers(source, sink, **route):
+        return throughput.load_written(throughput.Cell(source, sink, Load(1, headers=5), route)).headers
+
+    assert headers("kafka", "redis") == 5 + throughput.CARRIED
+    assert headers("kafka", "kafka") == headers("artemis", "rabbitmq4") == 5
+    assert headers("kafka", "redis", provenance="never") == 5
