@@ -24,7 +24,8 @@ def figures():
     ages = {"50.0": 900.0, "99.0": 2500.0, "99.9": 4000.0}
     peer = {**pair(), "what": "Bento strict", "safe": True, "times_rate": 15.0, "times_cpu": 200.0,
             "of_rss": 0.4, "note": ""}
-    return {"machine": "2 × a processor", "rounds": dict.fromkeys(PARTS, 3), "load_before": 0.1, "brokers": ["Kafka 3.9.1"],
+    return {"machine": "2 × a processor", "rounds": dict.fromkeys(PARTS, 3),
+            "load_before": 0.1, "brokers": ["Kafka 3.9.1"],
             "failures": [], "path": "80 ms", "pairs": [pair(), pair("kafka", "kafka")],
             "sizes": [pair(variant="64 B"), pair(variant="1 MiB", size=1 << 20)],
             "provenance": [pair(variant="without")],

@@ -159,7 +159,8 @@ def measure_bridge(places, cell):
 
 def measure(places, cells, options):
     """Summaries of the cells. Every round does all of them, the raw halves just before the bridge,
-    and those by hand, if they are asked for, just after it. A cell that fails is left out from there on, and says why."""
+    and those by hand, if they are asked for, just after it. A cell that fails is left out from there
+    on, and says why."""
     results = [Results(cell) for cell in cells]
     failures = {}
     for number in range(options.rounds):
@@ -185,7 +186,8 @@ RSS_MESSAGES = 1_000_000
 
 
 def measure_rss(places, cells, options):
-    """One pair whatever was asked for: a backlog far larger than the window, and a sink that is slower than the source."""
+    """One pair whatever was asked for: a backlog far larger than the window, and a sink that is
+    slower than the source."""
     if not {"kafka", "rabbitmq"} <= set(places.by_name):
         return [], [{"what": "memory", "why": "it needs Kafka and RabbitMQ"}]
     cell = Cell("kafka", "rabbitmq", Load(options.messages or RSS_MESSAGES, options.size, 0), {})
