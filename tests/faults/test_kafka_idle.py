@@ -58,7 +58,7 @@ def test_what_was_fetched_waits_for_a_broker(brokers, fresh, tmp_path, ending):
     topic, rate = fresh("fetched"), 500
     for broker in (source, sink):
         create_topic(broker.bootstrap, topic, 1)
-    produce(source.bootstrap, topic, [{"value": b"%d" % i} for i in range(10000)])
+    produce(source.bootstrap, topic, [{"value": b"%d" % i} for i in range(5000)])
     bridge = ending(Bridge(tmp_path, config(
         fresh("bridge"), {"a": kafka_endpoint(source), "b": kafka_endpoint(sink)},
         [{"name": "slow", "from": {"endpoint": "a", "topic": topic, "start": "earliest"},
@@ -75,5 +75,5 @@ def test_what_was_fetched_waits_for_a_broker(brokers, fresh, tmp_path, ending):
     finally:
         source.start()
     run.wait_logged("connected again", "role=source", seconds=60)
-    until(lambda: run.counters().total("delivered") >= 10000, 60, "all arrive", detail=run.tail)
+    until(lambda: run.counters().total("delivered") >= 5000, 60, "all arrive", detail=run.tail)
     assert after - before < rate, "taken while no broker was there"
