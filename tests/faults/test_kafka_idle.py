@@ -65,7 +65,8 @@ def test_what_was_fetched_waits_for_a_broker(brokers, fresh, tmp_path, ending):
           "to": {"endpoint": "b", "topic": topic}, "rate": {"messages": rate}}])))
     run = bridge.start()
     run.wait_logged("connected", "role=source", seconds=60)
-    until(lambda: run.counters().total("received") > 0, 60, "messages are taken", detail=run.tail)
+    until(lambda: run.counters().total("received") > 3 * rate, 60, "messages are taken",
+          detail=run.tail)
 
     source.kill()
     try:
