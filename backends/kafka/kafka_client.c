@@ -12,6 +12,7 @@
 
 #define PROBE_INTERVAL_MS 500
 #define LOOK_INTERVAL_MS  500
+#define SILENCE_MS_MAX    3000
 #define TOKEN_SIZE_MAX    65536
 
 void *kafka_alloc(const struct mb_host *host, size_t size)
@@ -323,6 +324,30 @@ enum mb_status kafka_client_failure(const struct kafka_client *client, struct mb
     return MB_DISCONNECTED;
 }
 
+/* From here on an answer is a sign of life, and only that. */
+static void listen_for_answer(struct kafka_client *client)
+{
+    atomic_store(&client->answered, false);
+    atomic_store(&client->listening, true);
+}
+
+/*
+ * The library counts the brokers that are down, and says that all are when that equals the number
+ * of those with an address. The group's coordinator loses its address when a request to it fails:
+ * where that comes before it is counted the numbers never meet, and nothing is said. So a lost
+ * connection is followed up here: if nothing is answered for a while, all of them are away.
+ */
+static void connection_lost(struct kafka_client *client)
+{
+    int64_t now_ms = client->host->monotonic_ms(client->host->context);
+
+    if (client->all_down || client->lost_ms != 0)
+        return;
+    client->lost_ms = now_ms;
+    client->probe_at_ms = now_ms + PROBE_INTERVAL_MS;
+    listen_for_answer(client);
+}
+
 static void error_event(struct kafka_client *client, rd_kafka_event_t *event)
 {
     rd_kafka_resp_err_t code = rd_kafka_event_error(event);
@@ -331,14 +356,15 @@ static void error_event(struct kafka_client *client, rd_kafka_event_t *event)
     if (code == RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN) {
         client->all_down = true;
         client->fell = true;
-        atomic_store(&client->answered, false);
-        atomic_store(&client->listening, true);
+        listen_for_answer(client);
         return;
     }
     if (code == RD_KAFKA_RESP_ERR__FATAL || rd_kafka_event_error_is_fatal(event)) {
         kafka_client_fail_fatal(client, text);
         return;
     }
+    if (code == RD_KAFKA_RESP_ERR__TRANSPORT)
+        connection_lost(client);
     kafka_cause_note(client, code, text);
 }
 
@@ -454,14 +480,20 @@ void kafka_client_health(struct kafka_client *client, bool healthy)
 {
     const struct mb_host *host = client->host;
     struct mb_event event = {.struct_size = sizeof event, .partition = -1};
+    int64_t now_ms = host->monotonic_ms(host->context);
+    bool answered = atomic_exchange(&client->answered, false);
 
     kafka_client_clock(client);
     /* What was served together with the news may have come before it. */
-    if ((healthy && !client->fell) || atomic_exchange(&client->answered, false))
+    if ((healthy && !client->fell) || answered)
         client->all_down = false;
+    if (client->lost_ms != 0 && now_ms - client->lost_ms >= SILENCE_MS_MAX && !answered)
+        client->all_down = true;
+    if (client->all_down || answered)
+        client->lost_ms = 0;
     client->fell = false;
-    if (client->all_down && host->monotonic_ms(host->context) >= client->probe_at_ms)
-        probe(client, host->monotonic_ms(host->context));
+    if ((client->all_down || client->lost_ms != 0) && now_ms >= client->probe_at_ms)
+        probe(client, now_ms);
     if (client->all_down == client->was_down)
         return;
     client->was_down = client->all_down;
@@ -512,7 +544,7 @@ void kafka_client_traffic(struct kafka_client *client)
 
 int64_t kafka_client_deadline_ms(const struct kafka_client *client)
 {
-    return client->all_down ? client->probe_at_ms : INT64_MAX;
+    return client->all_down || client->lost_ms != 0 ? client->probe_at_ms : INT64_MAX;
 }
 
 void kafka_client_release(struct kafka_client *client)
