@@ -25,7 +25,7 @@ import report as reports  # noqa: E402
 import rivals  # noqa: E402
 import subjects  # noqa: E402
 import throughput  # noqa: E402
-from brokers import BrokerError  # noqa: E402
+from brokers import BrokerError, JavaBroker  # noqa: E402
 from halves import Failed  # noqa: E402
 from peers.install import install, mirror_libs  # noqa: E402
 from places import Places  # noqa: E402
@@ -165,6 +165,7 @@ def main(arguments):
     options = parse(arguments)
     if options.install_peers:
         return missing_peers()
+    JavaBroker.quick_start = False
     try:
         report = (json.loads(Path(options.from_json).read_text()) if options.from_json
                   else measure(options))

@@ -18,6 +18,7 @@ is killed.
 from .artemis_broker import ArtemisBroker
 from .broker_j import BrokerJ
 from .classic_broker import ClassicBroker
+from .java import JavaBroker
 from .kafka_broker import KafkaBroker
 from .mock_kafka import MockKafka
 from .pki import Pki, make_pki
@@ -30,6 +31,7 @@ __all__ = [
     "BrokerError",
     "BrokerJ",
     "ClassicBroker",
+    "JavaBroker",
     "KafkaBroker",
     "MockKafka",
     "Pki",

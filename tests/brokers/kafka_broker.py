@@ -3,14 +3,12 @@
 
 import base64
 import os
-import shutil
 import subprocess
 
-from .install import ensure_packages, kafka_libs
+from .install import kafka_libs
+from .java import JavaBroker
 from .pki import make_pki
-from .process import Broker, BrokerError, free_port, port_is_open, spawn
-
-JVM_OPTIONS = ["-Xms128m", "-Xmx512m", "-XX:+UseSerialGC", "-XX:-UsePerfData"]
+from .process import BrokerError, free_port, port_is_open, spawn
 
 LOG4J1 = """log4j.rootLogger=INFO, c
 log4j.appender.c=org.apache.log4j.ConsoleAppender
@@ -43,7 +41,7 @@ OAUTH_LOGIN = "org.apache.kafka.common.security.oauthbearer.OAuthBearerLoginModu
 SCRAM_LOGIN = "org.apache.kafka.common.security.scram.ScramLoginModule"
 
 
-class KafkaBroker(Broker):
+class KafkaBroker(JavaBroker):
     """Kafka of a version (3.9.1, 4.3.1). secure=True adds SASL_SSL and mutual TLS listeners.
 
     config: further lines of server.properties, by name. certificate: which of the PKI's server
@@ -61,8 +59,6 @@ class KafkaBroker(Broker):
         self._controller_port = free_port()
         self._libs = kafka_libs(version)
         self._formatted = False
-        if not shutil.which("java"):
-            ensure_packages("java")
         self.pki = self.ca_path = self.sasl_ssl_bootstrap = self.ssl_bootstrap = None
         if secure:
             self._sasl_port, self._ssl_port = free_port(), free_port()
@@ -93,8 +89,8 @@ class KafkaBroker(Broker):
                         else (LOG4J2, "log4j2.configurationFile"))
         logging = self.workdir / f"log4j-{log_level}.properties"
         logging.write_text(text.replace("INFO", log_level).replace("=info", f"={log_level}"))
-        return ["java", *JVM_OPTIONS, f"-D{option}=file:{logging}", "-cp", f"{self._libs}/*", java_class,
-                *arguments]
+        return self.java(f"-D{option}=file:{logging}", "-cp", f"{self._libs}/*", java_class,
+                         *arguments)
 
     def _properties(self):
         listeners = {"PLAINTEXT": (self.port, "PLAINTEXT"),
