@@ -4,7 +4,7 @@
 import pytest
 
 from support.body import Bodies
-from support.judge import judge
+from support.judge import Verdict, judge
 from support.record import Arrival
 
 
@@ -66,6 +66,13 @@ def test_duplicates_are_counted_and_given_to_their_fault():
     assert verdict.problems(per_fault_max=10) == []
     assert verdict.problems(per_fault_max=9)
     assert verdict.problems(duplicates_max=14)
+
+
+def test_a_collector_that_lags_books_duplicates_later():
+    verdict = Verdict(duplicates_by_fault=[0, 0, 15])
+    assert verdict.problems(per_fault_max=8) == []
+    assert verdict.problems(per_fault_max=7)
+    assert Verdict(duplicates_by_fault=[0, 9, 0, 0]).problems(per_fault_max=8)
 
 
 def test_what_the_feeder_sent_twice_is_no_duplicate_of_the_bridge():
