@@ -1,9 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Faults on the wire between the bridge and a broker, by name."""
 
-from support.wait import until
+import contextlib
+
+from support.wait import Deadline, until
 
 RECOVER_S = 60
+STANDS_S = 20
 
 
 class Wire:
@@ -37,8 +40,11 @@ class Wire:
         self.proxy.heal()
 
     def stutter(self):
+        """One way is held. A queue's broker goes on sending as far ahead as it may, without hearing
+        what became of it: for some seconds, or until that stands still too."""
         self.proxy.freeze(self._dice.choice(["up", "down"]))
-        self.stands()
+        with contextlib.suppress(Deadline):
+            self.stands()
         self.proxy.heal()
 
     def slices(self):
@@ -65,7 +71,7 @@ class Wire:
             now = self._delivered()
             same, last[0] = now == last[0], now
             return same
-        until(still, 20, "deliveries stand still", interval=0.3)
+        until(still, STANDS_S, "deliveries stand still", interval=0.3)
 
 
 KINDS = ("reset", "refuse", "half_close", "lost_answers", "black_hole", "stutter", "slices",
