@@ -9,6 +9,8 @@
 
 #define CLOSE_WAIT_MS 3000u
 #define WINDOW_MAX    (1u << 20)
+/* Classic is not to be left while it gives out anew what it was given back: docs/delivery.md. */
+#define CLASSIC_CREDIT_MAX 1000u
 /* Frames that a session takes beyond twice its credit: what large messages need. */
 #define FRAMES_MORE 512u
 /* So much may wait in proton while nobody polls; the rest waits in the socket. */
@@ -62,6 +64,9 @@ static enum mb_status attach(struct mb_source *source, const struct mb_open_para
     char exclusive[AMQP10_NAME_MAX];
     enum mb_status status = MB_OK;
 
+    if (params->ordered && client->product == AMQP10_PRODUCT_CLASSIC &&
+        source->credit > CLASSIC_CREDIT_MAX)
+        source->credit = CLASSIC_CREDIT_MAX;
     for (uint32_t i = 0; i < source->scopes_count; i++) {
         struct scope *scope = &source->scopes[i];
 

@@ -12,8 +12,9 @@ from support.route import KEYS, kill_rounds, stop_and_judge, wait_arrived
 from support.wait import until
 
 EACH = 900  # messages between two faults, at most
-# Classic gives back what was under way in one kill behind what it still gives back of the one before
-# (docs/delivery.md): all of that has to have come. More than the link's credit, and duplicates of it.
+# Classic gives back what was under way when the bridge went behind what it still gives back of the
+# time before (docs/delivery.md): all of that has to have come. More than a link's credit there, and
+# duplicates of it.
 EACH_CLASSIC = (3000, 4500)
 RATE = 1500
 FEW_DESCRIPTORS = 32
@@ -32,9 +33,14 @@ def _started(trial, quick=False):
     return route, bridge
 
 
+def _between(trial):
+    """How many messages come between two faults, at least and at most."""
+    return EACH_CLASSIC if trial.pair[0] == "classic" else (EACH // 10, EACH)
+
+
 def killed(trial):
     route, bridge = _started(trial)
-    least, each = EACH_CLASSIC if trial.pair[0] == "classic" else (EACH // 10, EACH)
+    least, each = _between(trial)
     kill_rounds(route, bridge, trial.rounds, each, trial.dice, least)
     wait_arrived(route.stream, route.stream.arrived + EACH, bridge)
     trial.kept(stop_and_judge(route, bridge))
@@ -44,7 +50,8 @@ def terminated(trial):
     """SIGTERM: exit 0, and nothing comes twice."""
     route, bridge = _started(trial)
     for _ in range(trial.rounds):
-        wait_arrived(route.stream, route.stream.arrived + trial.dice.randrange(50, EACH), bridge)
+        wait_arrived(route.stream, route.stream.arrived + trial.dice.randrange(*_between(trial)),
+                     bridge)
         route.stream.fault()
         assert bridge.run.terminate() == 0, bridge.run.tail()
         counters = bridge.run.last_counters()
