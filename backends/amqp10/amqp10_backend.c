@@ -120,8 +120,9 @@ static const struct mb_option source_rows[] = {
      .min = 1,
      .max = 100000,
      ROW(amqp10_source_options, credit),
-     .doc = "How many messages the broker sends ahead on a link, within the window of the route. In "
-            "order from ActiveMQ Classic at most 1000."},
+     .doc =
+         "How many messages the broker sends ahead on a link, within the window of the route. In "
+         "order from ActiveMQ Classic at most 1000."},
 };
 
 static const struct mb_option sink_rows[] = {

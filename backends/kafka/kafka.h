@@ -146,8 +146,8 @@ struct kafka_client {
     bool was_down;            /* as last told to the core */
     atomic_bool listening;    /* for any answer: it ends the outage */
     atomic_bool answered;
-    bool failed; /* this client is of no use any more: failure says why */
-    int64_t lost_ms;          /* when a connection was lost that no answer followed; 0: none */
+    bool failed;     /* this client is of no use any more: failure says why */
+    int64_t lost_ms; /* when a connection was lost that no answer followed; 0: none */
     int64_t probe_at_ms;
     int64_t clock_look_ms;    /* when the clock is looked at next; 0: it was not yet */
     int64_t clock_ahead_ms;   /* how far the time of the day was ahead of the monotonic one */
