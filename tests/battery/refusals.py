@@ -25,16 +25,23 @@ class Refusal:
 
 
 class FullQueue(Refusal):
-    """basic.nack, and `rejected` over AMQP 1.0."""
+    """basic.nack, and `rejected` over AMQP 1.0. A queue that learns of its limit before it learns to
+    refuse drops what it holds, confirmed as it is: so it learns to refuse first."""
+
+    _ready = False
+
+    def _policy(self, text):
+        queue = self.there.get("queue") or self.there["address"].removeprefix("/queues/")
+        self.broker.ctl("set_policy", queue, f"^{queue}$", text, "--apply-to", "queues")
 
     def refuse(self):
-        queue = self.there.get("queue") or self.there["address"].removeprefix("/queues/")
-        self._policy = queue
-        self.broker.ctl("set_policy", queue, f"^{queue}$",
-                        '{"max-length":0,"overflow":"reject-publish"}', "--apply-to", "queues")
+        if not self._ready:
+            self._policy('{"overflow":"reject-publish"}')
+            self._ready = True
+        self._policy('{"max-length":0,"overflow":"reject-publish"}')
 
     def mend(self):
-        self.broker.ctl("clear_policy", self._policy)
+        self._policy('{"overflow":"reject-publish"}')
 
 
 class NotAllowed(Refusal):
