@@ -47,6 +47,17 @@ def carried(trial, fault):
 def killed(trial, fault):
     route, bridge = _start(trial, fault, rate=RATE, window=SMALL_WINDOW)
     route.feeder.start()
+    return _kills(trial, route, bridge)
+
+
+def killed_with_backlog(trial, fault):
+    """The window is full at each kill."""
+    route, bridge = _start(trial, fault, count=MESSAGES * 2, rate=0, window=SMALL_WINDOW)
+    route.feeder.start().wait()
+    return _kills(trial, route, bridge)
+
+
+def _kills(trial, route, bridge):
     for _ in range(KILLS):
         bridge.start()
         wait_arrived(route.stream, route.stream.arrived + trial.dice.randrange(500, 1500), bridge)
@@ -168,7 +179,7 @@ BROKEN = (
     ("swap into Redis", carried, TO_REDIS, "disorder",
      "sends two messages of a key in the wrong order"),
     ("ack_at_poll of Artemis", wired, TO_REDIS, "I8", "acknowledges what it hands out"),
-    ("ack_at_poll of Redis", killed, TO_ARTEMIS, "lost", "acknowledges what it hands out"),
+    ("ack_at_poll of Redis", killed_with_backlog, TO_ARTEMIS, "lost", "acknowledges what it hands out"),
     ("corrupt into Artemis", carried, TO_ARTEMIS, "corrupt", "changes a byte"),
 )
 
