@@ -503,6 +503,10 @@ static void close_in_order(struct amqp10_client *client, uint32_t wait_ms)
     if (!client->failed && sessions_ended(client)) {
         pn_connection_close(connection);
         await_end(client, connection_ended, deadline_ms);
+    } else if (!client->failed) {
+        client->host->log(client->host->context, MB_LOG_WARN,
+                          "the broker does not answer to the end of the sessions: what it was told "
+                          "last may be lost");
     }
     /* The answer to the peer's own close, or as much as the socket takes. */
     pn_connection_close(connection);

@@ -7,7 +7,8 @@
  */
 #include "amqp10_source.h"
 
-#define CLOSE_WAIT_MS 3000u
+/* A broker that is busy has yet to read what was acknowledged. */
+#define CLOSE_WAIT_MS 10000u
 #define WINDOW_MAX    (1u << 20)
 /* Classic is not to be left while it gives out anew what it was given back: docs/delivery.md. */
 #define CLASSIC_CREDIT_MAX 1000u
