@@ -51,7 +51,7 @@ class Journey:
 
     def limits(self, faults, windows=1):
         """Arrivals that are collected later tell no fault from another."""
-        return ({"per_fault_max": windows * WINDOW} if self.live
+        return ({"so_far_max": windows * WINDOW} if self.live
                 else {"duplicates_max": faults * windows * WINDOW})
 
 

@@ -70,9 +70,10 @@ def test_duplicates_are_counted_and_given_to_their_fault():
 
 def test_a_collector_that_lags_books_duplicates_later():
     verdict = Verdict(duplicates_by_fault=[0, 0, 15])
-    assert verdict.problems(per_fault_max=8) == []
-    assert verdict.problems(per_fault_max=7)
-    assert Verdict(duplicates_by_fault=[0, 9, 0, 0]).problems(per_fault_max=8)
+    assert verdict.problems(so_far_max=8) == []
+    assert verdict.problems(so_far_max=7)
+    assert verdict.problems(per_fault_max=8)
+    assert Verdict(duplicates_by_fault=[0, 9, 0, 0]).problems(so_far_max=8)
 
 
 def test_what_the_feeder_sent_twice_is_no_duplicate_of_the_bridge():

@@ -13,6 +13,7 @@ from support.config import config, kafka_endpoint
 from support.wait import until
 
 AWAY_S = 5
+RATE, MESSAGES = 500, 5000
 CPU_S_MAX = 1.0  # it was 5 to 10 when each failed attempt to connect was followed by the next
 
 
@@ -51,21 +52,27 @@ def test_a_broker_goes_and_comes_back(role, brokers, fresh, tmp_path, ending, co
     assert used < CPU_S_MAX
 
 
-def test_what_was_fetched_waits_for_a_broker(brokers, fresh, tmp_path, ending):
-    """It could not be committed, and would come again: a broker's end makes no more duplicates than
-    messages that are under way."""
+def _slow_route(brokers, fresh, tmp_path, ending):
+    """The source's broker, with ten seconds' work, and the bridge that is at it."""
     source, sink = brokers.kafka("3.9.1", "idle-a"), brokers.kafka("3.9.1", "idle-b")
-    topic, rate = fresh("fetched"), 500
+    topic = fresh("fetched")
     for broker in (source, sink):
         create_topic(broker.bootstrap, topic, 1)
-    produce(source.bootstrap, topic, [{"value": b"%d" % i} for i in range(5000)])
+    produce(source.bootstrap, topic, [{"value": b"%d" % i} for i in range(MESSAGES)])
     bridge = ending(Bridge(tmp_path, config(
         fresh("bridge"), {"a": kafka_endpoint(source), "b": kafka_endpoint(sink)},
         [{"name": "slow", "from": {"endpoint": "a", "topic": topic, "start": "earliest"},
-          "to": {"endpoint": "b", "topic": topic}, "rate": {"messages": rate}}])))
+          "to": {"endpoint": "b", "topic": topic}, "rate": {"messages": RATE}}])))
     run = bridge.start()
     run.wait_logged("connected", "role=source", seconds=60)
-    until(lambda: run.counters().total("received") > 3 * rate, 60, "messages are taken",
+    return source, run
+
+
+def test_what_was_fetched_waits_for_a_broker(brokers, fresh, tmp_path, ending):
+    """It could not be committed, and would come again: a broker's end makes no more duplicates than
+    messages that are under way."""
+    source, run = _slow_route(brokers, fresh, tmp_path, ending)
+    until(lambda: run.counters().total("received") > 3 * RATE, 60, "messages are taken",
           detail=run.tail)
 
     source.kill()
@@ -77,25 +84,15 @@ def test_what_was_fetched_waits_for_a_broker(brokers, fresh, tmp_path, ending):
     finally:
         source.start()
     run.wait_logged("connected again", "role=source", seconds=60)
-    until(lambda: run.counters().total("delivered") >= 5000, 60, "all arrive", detail=run.tail)
-    assert after - before < rate, "taken while no broker was there"
+    until(lambda: run.counters().total("delivered") >= MESSAGES, 60, "all arrive", detail=run.tail)
+    assert after - before < RATE, "taken while no broker was there"
 
 
 @pytest.mark.parametrize("after_s", [0.5, 1.2, 1.4, 1.5, 1.6, 1.8])
 def test_a_broker_ends_soon_after_it_was_reached(after_s, brokers, fresh, tmp_path, ending):
     """The library does not always tell that all brokers are away: about one kill of four at 1.5 s
     was passed over in silence."""
-    source, sink = brokers.kafka("3.9.1", "idle-a"), brokers.kafka("3.9.1", "idle-b")
-    topic = fresh("soon")
-    for broker in (source, sink):
-        create_topic(broker.bootstrap, topic, 1)
-    produce(source.bootstrap, topic, [{"value": b"%d" % i} for i in range(5000)])
-    bridge = ending(Bridge(tmp_path, config(
-        fresh("bridge"), {"a": kafka_endpoint(source), "b": kafka_endpoint(sink)},
-        [{"name": "slow", "from": {"endpoint": "a", "topic": topic, "start": "earliest"},
-          "to": {"endpoint": "b", "topic": topic}, "rate": {"messages": 500}}])))
-    run = bridge.start()
-    run.wait_logged("connected", "role=source", seconds=60)
+    source, run = _slow_route(brokers, fresh, tmp_path, ending)
     time.sleep(after_s)  # the moment is what is tried
     source.kill()
     try:

@@ -36,8 +36,12 @@ class Verdict:
         if len(held) < OFFENDERS_MAX:
             held.append(offender)
 
-    def problems(self, duplicates_max=None, per_fault_max=None, order="first"):
-        """What breaks the promise, as a list of sentences; empty means it was kept."""
+    def problems(self, duplicates_max=None, per_fault_max=None, so_far_max=None, order="first"):
+        """What breaks the promise, as a list of sentences; empty means it was kept.
+
+        so_far_max: as per_fault_max, where the collector may lag. It then books a duplicate with a
+        later fault, never with an earlier one: how many there are up to each fault is bounded.
+        """
         found = []
         wrong = {"lost": self.lost, "corrupt": self.corrupt, "unknown": self.unknown}
         if order == "first":
@@ -52,17 +56,16 @@ class Verdict:
         if duplicates_max is not None and self.duplicates > duplicates_max:
             found.append(f"duplicates: {self.duplicates} > {duplicates_max}, "
                          f"first {self.offenders.get('duplicates')}")
-        if per_fault_max is not None and self._worst(per_fault_max) > 0:
-            found.append(f"duplicates: more than {per_fault_max} a fault so far "
+        worst = max(self.duplicates_by_fault, default=0)
+        if per_fault_max is not None and worst > per_fault_max:
+            found.append(f"duplicates after one fault: {worst} > {per_fault_max} "
+                         f"(by fault: {self.duplicates_by_fault})")
+        if so_far_max is not None and any(
+                count > max(faults, 1) * so_far_max
+                for faults, count in enumerate(accumulate(self.duplicates_by_fault))):
+            found.append(f"duplicates: more than {so_far_max} a fault so far "
                          f"(by fault: {self.duplicates_by_fault})")
         return found
-
-    def _worst(self, per_fault_max):
-        """By how many there are too many. A collector that lags books a duplicate with a later
-        fault, never with an earlier one: so what is bounded is how many there are up to each."""
-        so_far = accumulate(self.duplicates_by_fault)
-        return max((count - max(faults, 1) * per_fault_max for faults, count in enumerate(so_far)),
-                   default=0)
 
     def assert_kept(self, **limits):
         problems = self.problems(**limits)
