@@ -331,6 +331,12 @@ static void listen_for_answer(struct kafka_client *client)
     atomic_store(&client->listening, true);
 }
 
+/* A connection was lost and nothing has answered since, or all brokers are away: we ask. */
+static bool is_in_doubt(const struct kafka_client *client)
+{
+    return client->all_down || client->lost_ms != 0;
+}
+
 /*
  * The library counts the brokers that are down, and says that all are when that equals the number
  * of those with an address. The group's coordinator loses its address when a request to it fails:
@@ -341,7 +347,7 @@ static void connection_lost(struct kafka_client *client)
 {
     int64_t now_ms = client->host->monotonic_ms(client->host->context);
 
-    if (client->all_down || client->lost_ms != 0)
+    if (is_in_doubt(client))
         return;
     client->lost_ms = now_ms;
     client->probe_at_ms = now_ms + PROBE_INTERVAL_MS;
@@ -485,14 +491,16 @@ void kafka_client_health(struct kafka_client *client, bool healthy)
 
     kafka_client_clock(client);
     /* What was served together with the news may have come before it. */
-    if ((healthy && !client->fell) || answered)
+    if (answered)
+        client->lost_ms = 0;
+    if (answered || (healthy && !client->fell))
         client->all_down = false;
-    if (client->lost_ms != 0 && now_ms - client->lost_ms >= SILENCE_MS_MAX && !answered)
+    if (client->lost_ms != 0 && now_ms - client->lost_ms >= SILENCE_MS_MAX)
         client->all_down = true;
-    if (client->all_down || answered)
+    if (client->all_down)
         client->lost_ms = 0;
     client->fell = false;
-    if ((client->all_down || client->lost_ms != 0) && now_ms >= client->probe_at_ms)
+    if (is_in_doubt(client) && now_ms >= client->probe_at_ms)
         probe(client, now_ms);
     if (client->all_down == client->was_down)
         return;
@@ -544,7 +552,7 @@ void kafka_client_traffic(struct kafka_client *client)
 
 int64_t kafka_client_deadline_ms(const struct kafka_client *client)
 {
-    return client->all_down || client->lost_ms != 0 ? client->probe_at_ms : INT64_MAX;
+    return is_in_doubt(client) ? client->probe_at_ms : INT64_MAX;
 }
 
 void kafka_client_release(struct kafka_client *client)

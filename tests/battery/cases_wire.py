@@ -11,6 +11,7 @@ from support.wire import KINDS, RECOVER_S, Wire
 
 RATE = 1200
 SESSION_MESSAGES = 150
+READS_S = 1.5  # a collector writes down at once what it has read at once
 QUICK = {"amqp10": {"heartbeat": "1s"}, "amqp091": {"heartbeat": "1s"}, "redis": {"timeout": "1s"}}
 
 
@@ -104,27 +105,30 @@ def stride_of(length, rounds):
     return max(1, 2 * length // max(1, rounds))
 
 
-def _let_pass(stream, number, quiet_s=0.5):
-    """Until so many more have arrived, or none for a while: what may be under way is used up."""
-    known = last = stream.arrived
-    since = time.monotonic()
-    while stream.arrived < known + number and time.monotonic() - since < quiet_s:
-        if stream.arrived != last:
-            last, since = stream.arrived, time.monotonic()
-        time.sleep(0.01)
+def _read_up(proxied):
+    """Until nothing more arrives and the collector has read what the bridge has delivered: so what
+    arrives from here on belongs to the fault that comes now."""
+    stream, last = proxied.route.stream, [-1, 0.0]
+
+    def stands():
+        if stream.read != last[0]:
+            last[:] = stream.read, time.monotonic()
+        return time.monotonic() - last[1] > READS_S and last[0] >= proxied.delivered()
+    until(stands, RECOVER_S, "all read that was delivered", detail=proxied.bridge.run.tail)
 
 
 def answers_lost(end):
-    """At the sink its confirms are lost, at the source our acknowledgements; then the connection."""
+    """At the sink its confirms are lost, at the source our acknowledgements; then, when all that
+    goes without them has gone, the connection."""
     way = "up" if end == "source" else "down"
 
     def play(trial):
-        proxied = Proxied(trial, end)
+        proxied = Proxied(trial, end, quick={})
         for _ in range(trial.rounds):
             proxied.moves_by(trial.dice.randrange(100, 1000), "messages move")
-            proxied.route.stream.fault()
             proxied.proxy.dropping.add(way)
-            _let_pass(proxied.route.stream, 300)
+            _read_up(proxied)
+            proxied.route.stream.fault()
             proxied.proxy.reset()
             proxied.proxy.heal()
         proxied.judge(trial)

@@ -119,6 +119,7 @@ class Session:
         self._number += 1
         folder = Path(self._keep or self._workdir) / (
             f"{self._number}-{case.name.replace(' ', '-')}-{'-'.join(pair)}")
+        shutil.rmtree(folder, ignore_errors=True)  # else a kept run's arrivals were judged with ours
         row = play(case, pair, rounds, seed, self._fleet, folder)
         if self._sanitizer:
             row = self._sanitizer.judge(row, folder)

@@ -4,8 +4,8 @@
 The raw path is two hops that run at the same time, each a raw half that writes and one that reads,
 without linger: through the source's broker, and through the sink's. A relay that costs nothing would
 be as slow as both hops together, so a message's age on the raw path is the sum of one age of each,
-taken independently. Half load is half of what the slower one of these four programs reaches when
-nobody holds them back. The bridge runs between the same two brokers at the same rate, with one
+taken independently. Half load is half of what the slowest of these four programs keeps up, with nobody
+holding them back, for as long as a measurement takes. The bridge runs between the same two brokers at the same rate, with one
 raw half writing and one reading, and default settings.
 """
 
@@ -106,9 +106,12 @@ class Path:
         return reader
 
     def half_load(self, seconds):
-        """Half of what the slowest of the four programs reaches, and so many messages."""
-        load = Load(min(self.cell.load.count, COUNT_MAX), *self.cell.load[1:])
-        slowest = min(half.rate for hop in self.hops(load) for half in hop)
+        """Half of what the slowest of the four programs keeps up, and so many messages."""
+        load = self.cell.load
+        for _ in range(2):  # of a burst, a broker takes more than it keeps up
+            load = load._replace(count=min(load.count, COUNT_MAX))
+            slowest = min(half.rate for hop in self.hops(load) for half in hop)
+            load = load._replace(count=max(200, int(slowest * seconds)))
         rate = max(1, min(RATE_MAX, int(slowest / 2)))
         return rate, load._replace(count=max(100, int(rate * seconds)))
 

@@ -55,6 +55,11 @@ class Peer(MessagingHandler):
         self._closed.clear()
 
     @property
+    def unsettled(self):
+        """How many of its messages nobody has accepted so far."""
+        return len(self._waiting) + len(self._under_way)
+
+    @property
     def uri(self):
         return f"amqp10://127.0.0.1:{self.port}"
 

@@ -83,6 +83,12 @@ class Stream:
         return len(self.destination.seen)
 
     @property
+    def read(self):
+        """All messages at the destination so far, duplicates too."""
+        self.destination.update()
+        return self.destination.read
+
+    @property
     def buried(self):
         """Distinct messages in the dead-letter stream so far."""
         self._watches[1].update()
