@@ -172,6 +172,9 @@ static enum mb_status source_open(const struct mb_open_params *params,
     source->slots_max = params->window_messages < AMQP10_WINDOW_MIN ? AMQP10_WINDOW_MIN
                         : params->window_messages > WINDOW_MAX      ? WINDOW_MAX
                                                                     : params->window_messages;
+    source->ahead_max = params->window_messages > 0 ? params->window_messages : source->slots_max;
+    if (source->ahead_max / count < source->credit)
+        source->ahead_max = (uint32_t)count * source->credit; /* none may keep another from it */
     status = open_at(source, params, NULL, err);
     /* The link, not the connection, may have been sent elsewhere. */
     if (status != MB_OK && source->client != NULL && source->client->redirect.is_set &&
@@ -321,14 +324,29 @@ static enum mb_status take_from(struct mb_source *source, uint32_t at, struct mb
     return status;
 }
 
+/*
+ * What the broker may have sent without an answer is within the window: what the core has, what waits
+ * in proton, which counts as credit, and what may still come. Credit is given by the quarter.
+ */
 static void top_up(struct mb_source *source)
 {
+    uint32_t quarter = source->credit / 4 > 0 ? source->credit / 4 : 1;
+    uint32_t used = source->slots_used;
+
+    for (uint32_t i = 0; i < source->scopes_count; i++)
+        used += (uint32_t)pn_link_credit(source->scopes[i].link);
     for (uint32_t i = 0; i < source->scopes_count && !source->paused; i++) {
         pn_link_t *link = source->scopes[i].link;
         uint32_t have = (uint32_t)pn_link_credit(link);
+        uint32_t room = used < source->ahead_max ? source->ahead_max - used : 0;
+        uint32_t more = have < source->credit ? source->credit - have : 0;
 
-        if (source->scopes[i].started && have <= source->credit - source->credit / 4)
-            pn_link_flow(link, (int)(source->credit - have));
+        if (more > room)
+            more = room;
+        if (source->scopes[i].started && more >= quarter) {
+            pn_link_flow(link, (int)more);
+            used += more;
+        }
     }
 }
 
@@ -463,6 +481,7 @@ static enum mb_status source_service(struct mb_source *source, struct mb_error *
     }
     source->polled = false;
     amqp10_client_tick(client);
+    top_up(source); /* acknowledgements have made room */
     amqp10_client_write(client);
     status = take_events(source, err);
     if (status != MB_OK)

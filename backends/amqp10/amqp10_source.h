@@ -34,7 +34,8 @@ struct mb_source {
     bool paused;
     bool polled;     /* since the last service */
     bool more;       /* the last poll ended at the batch's bounds */
-    uint32_t credit; /* a link */
+    uint32_t credit;    /* a link */
+    uint32_t ahead_max; /* of all links: what the broker may have sent without an answer */
     uint32_t slots_max;
     uint32_t slots_count; /* grows with what is under way */
     uint32_t slots_used;

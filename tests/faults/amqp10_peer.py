@@ -55,6 +55,11 @@ class Peer(MessagingHandler):
         self._closed.clear()
 
     @property
+    def under_way(self):
+        """How many of its messages were sent and not accepted so far."""
+        return len(self._under_way)
+
+    @property
     def unsettled(self):
         """How many of its messages nobody has accepted so far."""
         return len(self._waiting) + len(self._under_way)

@@ -3,6 +3,7 @@
 
 import time
 
+import pytest
 from proton import Message
 
 from faults.amqp10_peer import Peer
@@ -63,6 +64,27 @@ def test_what_nobody_takes_waits_outside(tmp_path, ending):
         peer.open()
         until(lambda: len(peer.taken) >= count, 60, f"{count} messages",
               detail=lambda: f"{len(peer.taken)}\n{bridge.run.tail()}")
+        assert bridge.run.terminate() == 0, bridge.run.tail()
+        assert arrived(peer) == list(range(count))
+
+
+@pytest.mark.parametrize("window", (1, 100))
+def test_what_is_sent_ahead_is_within_the_window(window, tmp_path, ending):
+    """No more than the window is without an answer, whatever the credit: so many may come again.
+    What becomes free is used, to the end."""
+    count = 5 * window
+    with Peer(numbered(count), closed=True) as peer:
+        bridge = ending(Bridge(tmp_path, route_of(peer, window={"messages": window})))
+        bridge.start()
+        bridge.ready()
+        until(lambda: bridge.run.counters()["routes"]["pair"]["in_flight"] >= window, 30,
+              "a full window", detail=bridge.run.tail)
+        end = time.monotonic() + 1
+        while time.monotonic() < end:
+            assert peer.under_way <= window, bridge.run.tail()
+            time.sleep(0.02)
+        peer.open()
+        until(lambda: len(peer.taken) >= count, 30, f"{count} messages", detail=bridge.run.tail)
         assert bridge.run.terminate() == 0, bridge.run.tail()
         assert arrived(peer) == list(range(count))
 

@@ -8,6 +8,7 @@
 
 #include <signal.h>
 #include <stdbool.h>
+#include <sys/time.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -68,8 +69,8 @@ static void report(void)
 static void on_signal(int number)
 {
     signal(number, SIG_DFL);
-    if (number == SIGALRM)
-        fprintf(stderr, "%s: %u inputs took longer than %u s\n", MBRIDGE_FUZZ_NAME, INPUTS_A_WATCH,
+    if (number == SIGPROF)
+        fprintf(stderr, "%s: %u inputs took more than %u s of processor time\n", MBRIDGE_FUZZ_NAME, INPUTS_A_WATCH,
                 HANG_SECONDS);
     report();
     raise(number);
@@ -273,6 +274,14 @@ static int run_file(const struct options *options, uint8_t *buffer)
     return 0;
 }
 
+/* on_signal after so many seconds of processor time, or never. */
+static void watch(unsigned seconds)
+{
+    struct itimerval timer = {.it_value.tv_sec = seconds};
+
+    setitimer(ITIMER_PROF, &timer, NULL);
+}
+
 static void run_all(const struct options *options, const struct corpus *corpus, uint8_t *buffer)
 {
     uint64_t first = options->has_only ? options->only : 0;
@@ -284,10 +293,10 @@ static void run_all(const struct options *options, const struct corpus *corpus, 
     clock_gettime(CLOCK_MONOTONIC, &from);
     for (uint64_t number = first; number < end; number++) {
         if (number % INPUTS_A_WATCH == 0)
-            alarm(HANG_SECONDS);
+            watch(HANG_SECONDS);
         run(options, number, buffer, make_input(options, corpus, number, buffer));
     }
-    alarm(0);
+    watch(0);
     clock_gettime(CLOCK_MONOTONIC, &to);
     seconds = (double)(to.tv_sec - from.tv_sec) + (double)(to.tv_nsec - from.tv_nsec) / 1e9;
     printf("%s: %llu inputs from %zu seeds in %.1f s, %.0f a second, seed %llu\n",
@@ -344,7 +353,7 @@ int main(int argc, char **argv)
         return 1;
     signal(SIGABRT, on_signal);
     signal(SIGSEGV, on_signal);
-    signal(SIGALRM, on_signal);
+    signal(SIGPROF, on_signal);
     if (__sanitizer_set_death_callback != NULL)
         __sanitizer_set_death_callback(report);
     read_seeds(&corpus, buffer);
