@@ -1,19 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A libconfig file → the model. */
 #include "core/config/members.h"
+#include "core/config/read.h"
 #include "core/config/scan.h"
 #include "core/config/suggest.h"
 #include "core/runtime/registry.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <libgen.h>
 #include <stdlib.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
-#define FILE_SIZE_MAX (16u << 20)
-#define OWNER_SIZE    160
+#define OWNER_SIZE 160
 
 /* Since 1.7 the names of included files come with the folder before them. */
 #define FILES_HAVE_FOLDER (LIBCONFIG_VER_MAJOR > 1 || LIBCONFIG_VER_MINOR >= 7)
@@ -182,52 +178,6 @@ static void read_root(struct mb_loader *loader, config_setting_t *root)
     mb_isolate_sinks(loader);
 }
 
-/* The whole file, NUL-terminated; NULL is reported. */
-static char *read_file(struct mb_loader *loader, const char *path, size_t *ret_size)
-{
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
-    char *text = NULL;
-    size_t capacity = 65536;
-    size_t size = 0;
-    struct stat status;
-
-    if (fd < 0 || fstat(fd, &status) != 0 || S_ISDIR(status.st_mode)) {
-        mb_loader_error(loader, 0, "cannot be read: %s", fd < 0 ? strerror(errno) : "is a folder");
-        goto out;
-    }
-    for (;;) {
-        char *more = size == 0 || size + 1 == capacity ? realloc(text, capacity *= 2) : text;
-        ssize_t got;
-
-        if (more == NULL) {
-            loader->no_memory = true;
-            goto fail;
-        }
-        text = more;
-        got = read(fd, text + size, capacity - size - 1);
-        if (got < 0 && errno == EINTR)
-            continue;
-        if (got < 0 || size + (size_t)got > FILE_SIZE_MAX) {
-            mb_loader_error(loader, 0, "cannot be read: %s",
-                            got < 0 ? strerror(errno) : "is larger than 16 MiB");
-            goto fail;
-        }
-        if (got == 0)
-            break;
-        size += (size_t)got;
-    }
-    text[size] = '\0';
-    *ret_size = size;
-    goto out;
-fail:
-    free(text);
-    text = NULL;
-out:
-    if (fd >= 0)
-        close(fd);
-    return text;
-}
-
 #if defined(__SANITIZE_ADDRESS__)
 /* libconfig leaks the text that it was reading when it met a syntax error. */
 const char *__lsan_default_suppressions(void);
@@ -265,7 +215,7 @@ static void scan_included(struct mb_loader *loader, const char *folder)
             loader->no_memory = true;
             return;
         }
-        text = read_file(loader, path, &size);
+        text = mb_read_file(loader, path, &size);
         if (text != NULL && memchr(text, '\0', size) == NULL &&
             mb_scan_text(&scan, text, size) != MB_OK)
             loader->no_memory = true;
@@ -293,7 +243,7 @@ static void parse(struct mb_loader *loader, char *text, size_t size, char *folde
         loader->no_memory = true;
         return;
     }
-    if (scan.stop)
+    if (scan.stop || mb_read_included(loader, text, folder) != MB_OK)
         return;
     config_init(&file);
     config_set_include_dir(&file, folder);
@@ -328,7 +278,7 @@ enum mb_status mb_config_load(const char *path, struct mb_registry *registry,
         goto out;
     }
     loader.config->path = mb_loader_copy(&loader, path);
-    text = read_file(&loader, path, &size);
+    text = mb_read_file(&loader, path, &size);
     if (text != NULL)
         parse(&loader, text, size, dirname(folder));
 out:

@@ -66,12 +66,23 @@ static void report(void)
     current.data = NULL;
 }
 
+/* A library may end the program. */
+static void on_exit_within(void)
+{
+    if (current.data == NULL)
+        return;
+    fprintf(stderr, "%s: ended within an input\n", MBRIDGE_FUZZ_NAME);
+    report();
+    fflush(NULL);
+    _exit(1);
+}
+
 static void on_signal(int number)
 {
     signal(number, SIG_DFL);
     if (number == SIGPROF)
-        fprintf(stderr, "%s: %u inputs took more than %u s of processor time\n", MBRIDGE_FUZZ_NAME, INPUTS_A_WATCH,
-                HANG_SECONDS);
+        fprintf(stderr, "%s: %u inputs took more than %u s of processor time\n", MBRIDGE_FUZZ_NAME,
+                INPUTS_A_WATCH, HANG_SECONDS);
     report();
     raise(number);
 }
@@ -351,6 +362,7 @@ int main(int argc, char **argv)
     }
     if (buffer == NULL)
         return 1;
+    atexit(on_exit_within);
     signal(SIGABRT, on_signal);
     signal(SIGSEGV, on_signal);
     signal(SIGPROF, on_signal);

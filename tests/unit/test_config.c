@@ -484,6 +484,42 @@ static void included_files_are_named(void **state)
     mb_diagnostics_release(&diagnostics);
 }
 
+/* libconfig would end the program, or wait for ever. */
+static void what_is_no_file_is_not_included(void **state)
+{
+    static const struct {
+        const char *text;
+        const char *error;
+    } wrong[] = {{"@include \"\"\n", "is a folder"},
+                 {"bridge = { };\n  @include\t\"folder\"\n", "folder\": is a folder"},
+                 {"@include \"pipe\"\n", "pipe\": is no file"},
+                 {"x = 1y;\n@include \"folder\"\n", "is a folder"},
+                 {"@include \"part.conf\"\n", "folder\": is a folder"}};
+    struct fixture *fixture = *state;
+    struct mb_diagnostics diagnostics;
+    struct mb_config *config = NULL;
+    char paths[3][128];
+    static const char *const names[] = {"folder", "pipe", "part.conf"};
+    /* Itself, and then what is wrong. */
+    static const char nested[] = "@include \"part.conf\"\n@include \"folder\"\n";
+
+    for (size_t i = 0; i < 3; i++)
+        snprintf(paths[i], sizeof paths[i], "%s/%s", fixture->folder, names[i]);
+    assert_int_equal(mkdir(paths[0], 0700), 0);
+    assert_int_equal(mkfifo(paths[1], 0600), 0);
+    write_bytes(paths[2], nested, sizeof nested - 1);
+    for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
+        unsigned line = strchr(wrong[i].text, '\n')[1] == '\0' ? 1 : 2;
+
+        assert_int_equal(load(fixture, wrong[i].text, &config, &diagnostics), MB_INVALID);
+        assert_true(reported(&diagnostics, true, line, wrong[i].error));
+        mb_diagnostics_release(&diagnostics);
+    }
+    rmdir(paths[0]);
+    unlink(paths[1]);
+    unlink(paths[2]);
+}
+
 static uint32_t next_random(uint32_t *seed)
 {
     *seed ^= *seed << 13;
@@ -576,6 +612,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(deep_nesting_is_refused, set_up, tear_down),
         cmocka_unit_test_setup_teardown(too_many_entries_are_refused, set_up, tear_down),
         cmocka_unit_test_setup_teardown(included_files_are_named, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(what_is_no_file_is_not_included, set_up, tear_down),
         cmocka_unit_test_setup_teardown(mutants_do_no_harm, set_up, tear_down),
     };
 

@@ -108,7 +108,7 @@ static void test_partition(void **state)
     (void)state;
     assert_int_equal(kafka_stored_partition("mbridge.shop.orders"), 0);
     for (int i = 0; i < 1000; i++) {
-        char group[16];
+        char group[24];
 
         snprintf(group, sizeof group, "group-%d", i);
         assert_in_range(kafka_stored_partition(group), 0, KAFKA_STORE_PARTITIONS - 1);
