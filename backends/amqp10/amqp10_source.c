@@ -325,8 +325,8 @@ static enum mb_status take_from(struct mb_source *source, uint32_t at, struct mb
 }
 
 /*
- * What the broker may have sent without an answer is within the window: what the core has, what waits
- * in proton, which counts as credit, and what may still come. Credit is given by the quarter.
+ * What the broker may have sent without an answer is within the window: what the core has, what
+ * waits in proton, which counts as credit, and what may still come. Credit is given by the quarter.
  */
 static void top_up(struct mb_source *source)
 {

@@ -32,8 +32,8 @@ struct mb_source {
     bool subscribes; /* durably */
     bool announced;
     bool paused;
-    bool polled;     /* since the last service */
-    bool more;       /* the last poll ended at the batch's bounds */
+    bool polled;        /* since the last service */
+    bool more;          /* the last poll ended at the batch's bounds */
     uint32_t credit;    /* a link */
     uint32_t ahead_max; /* of all links: what the broker may have sent without an answer */
     uint32_t slots_max;
