@@ -4,10 +4,10 @@
 The raw path is two hops that run at the same time, each a raw half that writes and one that reads,
 without linger: through the source's broker, and through the sink's. A relay that costs nothing would
 be as slow as both hops together, so a message's age on the raw path is the sum of one age of each,
-taken independently. Half load is half of what the slowest of these four programs reaches when nobody
-holds them back. In step and without linger many messages are requests of their own, which costs more:
-where the raw path falls behind at that rate, it is halved until it keeps up. The bridge runs between
-the same two brokers at the same rate, with one raw half writing and one reading, and default settings.
+taken independently. Half load is half of what the raw path keeps up in step: that begins with what the
+slowest of these four programs reaches when nobody holds them back, and is halved while the path falls
+behind, as many messages are then requests of their own. The bridge runs between the same two brokers at
+the same rate, with one raw half writing and one reading, and default settings.
 """
 
 import random
@@ -112,12 +112,13 @@ class Path:
         """The rate, and so many messages."""
         load = Load(min(self.cell.load.count, COUNT_MAX), *self.cell.load[1:])
         slowest = min(half.rate for hop in self.hops(load) for half in hop)
-        rate = max(1, min(RATE_MAX, int(slowest / 2)))
+        rate = min(2 * RATE_MAX, int(slowest))
         for _ in range(HALVINGS_MAX):
-            load = load._replace(count=max(100, int(rate * seconds)))
+            load = load._replace(count=max(100, int(rate * seconds / 2)))
             if quantile(self.raw_ages(load, rate), 90) <= BEHIND_US:
                 break
-            rate = max(1, rate // 2)
+            rate //= 2
+        rate = max(1, rate // 2)
         return rate, load._replace(count=max(100, int(rate * seconds)))
 
     def raw_ages(self, load, rate):
