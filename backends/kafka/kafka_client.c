@@ -490,9 +490,9 @@ void kafka_client_health(struct kafka_client *client, bool healthy)
     bool answered = atomic_exchange(&client->answered, false);
 
     kafka_client_clock(client);
-    /* What was served together with the news may have come before it. */
     if (answered)
         client->lost_ms = 0;
+    /* What was served together with the news may have come before it. */
     if (answered || (healthy && !client->fell))
         client->all_down = false;
     if (client->lost_ms != 0 && now_ms - client->lost_ms >= SILENCE_MS_MAX)

@@ -176,3 +176,8 @@ class Later(MessagingHandler):
 def messages_of(fates):
     return [Message(body=f"{number} {fate}", durable=True, properties={"fate": fate})
             for number, fate in enumerate(fates)]
+
+
+def numbered(count, size=0):
+    return [Message(body=b"%08d" % number + b"x" * size, durable=True, inferred=True)
+            for number in range(count)]

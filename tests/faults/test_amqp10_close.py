@@ -6,8 +6,7 @@ import time
 
 import pytest
 
-from faults.amqp10_peer import Peer
-from faults.test_amqp10_flow import numbered
+from faults.amqp10_peer import Peer, numbered
 from support.bridge import Bridge
 from support.config import config
 from support.proxy import Proxy

@@ -6,7 +6,7 @@ import time
 import pytest
 from proton import Message
 
-from faults.amqp10_peer import Peer
+from faults.amqp10_peer import Peer, numbered
 from support.bridge import Bridge
 from support.config import config
 from support.wait import until
@@ -19,11 +19,6 @@ def route_of(peer, **more):
     return config("flow", {"p": {"backend": "amqp10", "uri": peer.uri, "heartbeat": "2s"}},
                   [{"name": "pair", "from": {"endpoint": "p", "address": "in"},
                     "to": {"endpoint": "p", "address": "out", "create": False}, **more}])
-
-
-def numbered(count, size=0):
-    return [Message(body=b"%08d" % number + b"x" * size, durable=True, inferred=True)
-            for number in range(count)]
 
 
 def arrived(peer):
