@@ -184,13 +184,16 @@ def counts(request):
 
 
 def markdown(rows):
-    names = []
-    for _, columns in rows:
-        names += [name for name in columns if name not in names]
-    lines = ["| test | " + " | ".join(names) + " |", "|---" * (len(names) + 1) + "|"]
+    """A table for all tests with the same columns."""
+    tables = {}
     for test, columns in rows:
-        lines.append(f"| {test} | " + " | ".join(str(columns.get(n, "")) for n in names) + " |")
-    return "\n".join(lines)
+        tables.setdefault(tuple(columns), []).append((test, columns))
+    lines = []
+    for names, members in tables.items():
+        lines += ["", "| " + " | ".join(("test", *names)) + " |", "|---" * (len(names) + 1) + "|"]
+        lines += [f"| {test} | " + " | ".join(str(columns[name]) for name in names) + " |"
+                  for test, columns in members]
+    return "\n".join(lines[1:])
 
 
 def pytest_terminal_summary(terminalreporter, config):
