@@ -71,6 +71,7 @@ struct redis_sink_options {
     int64_t wait_replicas;
     int64_t wait_timeout_ms;
     const char *body_field;
+    int64_t batch;
 };
 
 #define REDIS_NAME_STREAM 0u

@@ -157,6 +157,15 @@ static const struct mb_option sink_rows[] = {
      .default_text = "body",
      ROW(redis_sink_options, body_field),
      .doc = "The field that takes the body."},
+    {.name = "batch",
+     .type = MB_OPTION_INTEGER,
+     .default_text = "500",
+     .min = 1,
+     .max = 10000,
+     ROW(redis_sink_options, batch),
+     .doc = "Under load so many entries go in one transaction (MULTI, EXEC), as the server writes "
+            "its append-only file once for all of it. 1: none. To a cluster not where the name of "
+            "the stream is a template."},
 };
 
 #undef ROW

@@ -168,31 +168,10 @@ static void take_wait(struct mb_sink *sink, struct redis_target *link, int64_t r
     }
 }
 
-static enum mb_status take_reply(struct mb_sink *sink, struct redis_target *link,
-                                 const struct redis_token *token, struct mb_error *err)
+static enum mb_status take_answer(struct mb_sink *sink, struct redis_target *link,
+                                  struct redis_outstanding *entry, const struct redis_token *token,
+                                  struct mb_error *err)
 {
-    struct redis_outstanding *entry;
-    uint32_t what;
-
-    if (link->expected_count == 0)
-        return redis_client_fail(link->client, err, "protocol",
-                                 "the server sent what was not asked for");
-    what = link->expected[link->expected_first++ & link->expected_mask];
-    link->expected_count--;
-    if (what == REDIS_EXPECT_ASKING)
-        return MB_OK;
-    if (what == REDIS_EXPECT_SCRIPT) {
-        if (token->kind == REDIS_TOKEN_BULK)
-            return MB_OK;
-        return redis_refuse(link->client, token->text, "the script of effectively once", err);
-    }
-    if (what == REDIS_EXPECT_WAIT) {
-        if (token->kind != REDIS_TOKEN_INTEGER)
-            return redis_refuse(link->client, token->text, "WAIT (wait_replicas)", err);
-        take_wait(sink, link, token->number);
-        return MB_OK;
-    }
-    entry = &sink->ring[what];
     sink->open_count--;
     if (token->kind == REDIS_TOKEN_BULK ||
         (token->kind == REDIS_TOKEN_STATUS && sink->once != NULL))
@@ -202,6 +181,51 @@ static enum mb_status take_reply(struct mb_sink *sink, struct redis_target *link
     else
         return redis_client_fail(link->client, err, "protocol", "XADD was answered with no ID");
     return MB_OK;
+}
+
+static enum mb_status take_reply(struct mb_sink *sink, struct redis_target *link,
+                                 const struct redis_token *token, struct mb_error *err)
+{
+    struct redis_multi *multi = &link->multi;
+    uint32_t what = REDIS_EXPECT_NOTHING;
+    bool is_good = true;
+
+    if (multi->answers_left > 0) {
+        multi->answers_left--;
+        return take_answer(sink, link, redis_at_place(sink, multi->answer_at++), token, err);
+    }
+    while (what == REDIS_EXPECT_NOTHING && link->expected_count > 0)
+        what = redis_expected(link);
+    switch (what) {
+    case REDIS_EXPECT_NOTHING:
+        return redis_client_fail(link->client, err, "protocol",
+                                 "the server sent what was not asked for");
+    case REDIS_EXPECT_ASKING:
+        return MB_OK;
+    case REDIS_EXPECT_SCRIPT:
+        if (token->kind == REDIS_TOKEN_BULK)
+            return MB_OK;
+        return redis_refuse(link->client, token->text, "the script of effectively once", err);
+    case REDIS_EXPECT_WAIT:
+        if (token->kind != REDIS_TOKEN_INTEGER)
+            return redis_refuse(link->client, token->text, "WAIT (wait_replicas)", err);
+        take_wait(sink, link, token->number);
+        return MB_OK;
+    case REDIS_EXPECT_MULTI:
+        is_good = redis_multi_began(sink, link, token);
+        break;
+    case REDIS_EXPECT_EXEC:
+        is_good = redis_multi_ended(sink, link, token);
+        break;
+    default:
+        if (!multi->is_queueing)
+            return take_answer(sink, link, redis_at_place(sink, what), token, err);
+        /* QUEUED; or an error, and then EXEC tells that nothing was done. */
+        is_good = token->kind == REDIS_TOKEN_STATUS || token->kind == REDIS_TOKEN_ERROR;
+    }
+    return is_good ? MB_OK
+                   : redis_client_fail(link->client, err, "protocol",
+                                       "a transaction was answered with something else");
 }
 
 static enum mb_status take_replies(struct mb_sink *sink, struct redis_target *link,
@@ -217,7 +241,7 @@ static enum mb_status take_replies(struct mb_sink *sink, struct redis_target *li
 
         if (kind == REDIS_TOKEN_NONE)
             break;
-        if (kind == REDIS_TOKEN_BAD || kind == REDIS_TOKEN_ARRAY)
+        if (kind == REDIS_TOKEN_BAD)
             status = redis_client_fail(link->client, err, "protocol", "the server sent no RESP");
         else
             status = take_reply(sink, link, &token, err);
@@ -257,7 +281,7 @@ static enum mb_status send_again(struct mb_sink *sink, struct mb_error *err)
         struct redis_outstanding *entry = redis_at_place(sink, place);
 
         if (entry->state == REDIS_STATE_AGAIN)
-            status = redis_sink_transmit(sink, entry, place, err);
+            status = redis_sink_transmit(sink, entry, place, false, err);
         /* It was encoded once already. */
         if (status != MB_OK)
             status = MB_DISCONNECTED;
@@ -274,7 +298,7 @@ enum mb_status redis_sink_take_input(struct mb_sink *sink, struct mb_error *err)
         struct redis_client *client = link->client;
         enum mb_status status;
 
-        if (client == NULL || redis_client_is_quiet(client, link->expected_count > 0, now_ms))
+        if (client == NULL || redis_client_is_quiet(client, redis_is_awaiting(link), now_ms))
             continue;
         status = redis_client_read(client, now_ms, err);
         if (status == MB_OK) {
@@ -282,7 +306,7 @@ enum mb_status redis_sink_take_input(struct mb_sink *sink, struct mb_error *err)
             status = take_replies(sink, link, err);
         } else if (status == MB_AGAIN) {
             status = MB_OK;
-            if (link->expected_count > 0 &&
+            if (redis_is_awaiting(link) &&
                 now_ms - client->asked_ms > client->timeout_ms + sink->options->wait_timeout_ms)
                 status = redis_client_fail(client, err, "timeout",
                                            "the server does not answer: it is taken to be dead");

@@ -97,9 +97,11 @@ static void put_fields(struct mb_sink *sink, struct redis_out *out,
     out->end = (size_t)(at - out->data);
 }
 
-/* NULL: it fits. *ret_size: of the fields in a command, at most, but for what is written later. */
+/* NULL: it fits. *ret_bytes: of the fields in a command, at most; *ret_size: but for what is
+ * written later. */
 static const char *too_large(const struct mb_sink *sink, const struct redis_outstanding *entry,
-                             const struct redis_field *fields, size_t count, size_t *ret_size)
+                             const struct redis_field *fields, size_t count, size_t *ret_bytes,
+                             size_t *ret_size)
 {
     uint64_t total = 0;
     uint64_t later = 0;
@@ -110,14 +112,16 @@ static const char *too_large(const struct mb_sink *sink, const struct redis_outs
         total += fields[i].name.size + fields[i].value.size + 2 * REDIS_BULK_AROUND;
         later += is_written_later(entry, fields[i].value) ? fields[i].value.size : 0;
     }
+    *ret_bytes = (size_t)total;
     *ret_size = (size_t)(total - later);
     return total > ENTRY_SIZE_MAX ? "the entry is larger than a server takes at once (1 GiB)"
                                   : NULL;
 }
 
-/* Encodes the entry into its link. MB_REJECTED: *err says why it cannot be. */
+/* Encodes the entry into its link; *ret_bytes: how much it is, at most. MB_REJECTED: *err says why
+ * it cannot be. */
 static enum mb_status put_entry(struct mb_sink *sink, const struct redis_outstanding *entry,
-                                struct redis_target *link, struct mb_error *err)
+                                struct redis_target *link, size_t *ret_bytes, struct mb_error *err)
 {
     struct mb_outgoing item = {.sequence = entry->sequence, .message = entry->message};
     struct redis_out *out = &link->client->out;
@@ -136,7 +140,7 @@ static enum mb_status put_entry(struct mb_sink *sink, const struct redis_outstan
     if (redis_entry_encode(&carried, sink->body_field, &sink->scratch.arena, &fields, &count) !=
         MB_OK)
         return mb_error_set(err, MB_NO_MEMORY, MB_CAUSE_CONNECTION, "memory", "out of memory");
-    large = too_large(sink, entry, fields, count, &size);
+    large = too_large(sink, entry, fields, count, ret_bytes, &size);
     if (large != NULL)
         return mb_error_set(err, MB_REJECTED, MB_CAUSE_MESSAGE, "too-large", "%s", large);
     if (sink->once != NULL && sink->trim_count + 2 * count > REDIS_ONCE_ARGUMENTS_MAX)
@@ -164,11 +168,13 @@ static unsigned route(const struct mb_sink *sink, uint16_t slot, bool *ret_askin
 }
 
 enum mb_status redis_sink_transmit(struct mb_sink *sink, struct redis_outstanding *entry,
-                                   uint64_t place, struct mb_error *err)
+                                   uint64_t place, bool is_new, struct mb_error *err)
 {
     struct redis_target *link;
     bool asking;
     unsigned node = route(sink, entry->slot, &asking);
+    uint32_t at = (uint32_t)(place & (sink->capacity - 1));
+    size_t bytes = 0;
     enum mb_status status;
 
     if (node >= sink->topology->nodes_count || sink->links[node].client == NULL)
@@ -176,14 +182,19 @@ enum mb_status redis_sink_transmit(struct mb_sink *sink, struct redis_outstandin
                             "the node that serves stream \"%.200s\" cannot be reached",
                             (const char *)entry->stream.data);
     link = &sink->links[node];
+    if (is_new && !asking)
+        redis_multi_begin(sink, link, at);
+    else
+        redis_multi_end(link);
     if (asking) {
         redis_out_raw(&link->client->out, "*1\r\n$6\r\nASKING\r\n", 16);
         redis_expect(link, REDIS_EXPECT_ASKING);
     }
-    status = put_entry(sink, entry, link, err);
+    status = put_entry(sink, entry, link, &bytes, err);
     if (status != MB_OK)
         return status;
-    redis_expect(link, (uint32_t)(place & (sink->capacity - 1)));
+    redis_expect(link, at);
+    redis_multi_added(sink, link, bytes);
     entry->node = (uint8_t)node;
     entry->state = REDIS_STATE_OPEN;
     sink->open_count++;
@@ -203,7 +214,7 @@ static enum mb_status send_one(struct mb_sink *sink, const struct mb_outgoing *i
         entry->slot = (uint16_t)redis_slot_of(entry->stream);
     status = sink->once != NULL ? redis_once_admit(sink->once, entry, err) : MB_OK;
     if (status == MB_OK)
-        status = redis_sink_transmit(sink, entry, sink->head, err);
+        status = redis_sink_transmit(sink, entry, sink->head, true, err);
     if (status == MB_OK) {
         if (sink->once != NULL)
             redis_once_sent(sink->once, entry);
@@ -228,6 +239,7 @@ enum mb_status redis_sink_write_out(struct mb_sink *sink, struct mb_error *err)
         if (link->client == NULL)
             continue;
         if (sink->options->wait_replicas > 0 && link->unwaited > 0) {
+            redis_multi_end(link); /* within it, nothing waits */
             redis_out_array(&link->client->out, 3);
             redis_out_text(&link->client->out, "WAIT");
             redis_out_number(&link->client->out, (uint64_t)sink->options->wait_replicas);
@@ -235,6 +247,7 @@ enum mb_status redis_sink_write_out(struct mb_sink *sink, struct mb_error *err)
             redis_expect(link, REDIS_EXPECT_WAIT);
         }
         link->unwaited = 0;
+        link->multi.is_next = false;
         status = redis_client_write(link->client, err);
         if (status == MB_DISCONNECTED)
             return status;

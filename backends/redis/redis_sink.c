@@ -97,9 +97,9 @@ static enum mb_status open_link(struct mb_sink *sink, const struct mb_open_param
     if (status == MB_OK)
         status = redis_client_take_over(link->client, REDIS_IN_MAX, err);
     if (status == MB_OK) {
-        link->expected_mask = 4 * sink->capacity - 1;
-        link->expected =
-            sink->host->alloc(sink->host->context, 4 * sink->capacity * sizeof *link->expected);
+        link->expected_mask = REDIS_EXPECTED_EACH * sink->capacity - 1;
+        link->expected = sink->host->alloc(
+            sink->host->context, REDIS_EXPECTED_EACH * sink->capacity * sizeof *link->expected);
         if (link->expected == NULL)
             status =
                 mb_error_set(err, MB_NO_MEMORY, MB_CAUSE_CONNECTION, "memory", "out of memory");
@@ -240,7 +240,7 @@ static void sink_fds(struct mb_sink *sink, struct mb_wait *wait)
         redis_client_fds(link->client, sink->epoll, wait);
         deadline_ms =
             link->client->asked_ms + link->client->timeout_ms + sink->options->wait_timeout_ms + 1;
-        if (link->expected_count > 0 && deadline_ms < wait->deadline_ms)
+        if (redis_is_awaiting(link) && deadline_ms < wait->deadline_ms)
             wait->deadline_ms = deadline_ms;
     }
     redis_epoll_fds(sink->epoll, wait);
@@ -296,11 +296,27 @@ static enum mb_status sink_completions(struct mb_sink *sink, struct mb_completio
     return status;
 }
 
-static enum mb_status sink_flush(struct mb_sink *sink, struct mb_error *err)
+static enum mb_status write_out(struct mb_sink *sink, struct mb_error *err)
 {
     enum mb_status status = redis_sink_write_out(sink, err);
 
     return status == MB_AGAIN ? MB_OK : status;
+}
+
+static enum mb_status sink_flush(struct mb_sink *sink, struct mb_error *err)
+{
+    for (size_t i = 0; i < sink->topology->nodes_count; i++)
+        redis_multi_end(&sink->links[i]);
+    return write_out(sink, err);
+}
+
+static enum mb_status sink_service(struct mb_sink *sink, struct mb_error *err)
+{
+    bool is_growing = false;
+
+    for (size_t i = 0; i < sink->topology->nodes_count; i++)
+        is_growing = redis_multi_grows(&sink->links[i]) || is_growing;
+    return is_growing && !sink->full ? MB_OK : write_out(sink, err);
 }
 
 const struct mb_sink_ops redis_sink_ops = {
@@ -311,6 +327,6 @@ const struct mb_sink_ops redis_sink_ops = {
     .send = redis_sink_send,
     .completions = sink_completions,
     .flush = sink_flush,
-    .service = sink_flush,
+    .service = sink_service,
     .close = sink_close,
 };

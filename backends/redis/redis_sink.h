@@ -35,8 +35,32 @@ struct redis_done {
 #define REDIS_EXPECT_WAIT   UINT32_MAX
 #define REDIS_EXPECT_ASKING (UINT32_MAX - 1)
 #define REDIS_EXPECT_SCRIPT (UINT32_MAX - 2)
+/* A transaction's beginning; its end, behind which stand the place of its first entry and how many
+ * they are; a beginning that was taken back. */
+#define REDIS_EXPECT_MULTI   (UINT32_MAX - 3)
+#define REDIS_EXPECT_EXEC    (UINT32_MAX - 4)
+#define REDIS_EXPECT_NOTHING (UINT32_MAX - 5)
 
 struct redis_once;
+
+struct redis_multi {
+    /* The one that is being written. */
+    bool open;
+    bool is_next;   /* nothing before it, and nothing of it, was left to write, or is written */
+    uint32_t slot;  /* of its beginning among what is expected */
+    uint32_t first; /* place */
+    uint32_t count;
+    uint32_t seen; /* count, the last time that somebody looked */
+    size_t bytes;
+    /* The one that is being answered. */
+    bool is_queueing;
+    bool is_refused;
+    uint32_t answer_at; /* place; those behind it follow */
+    uint32_t answers_left;
+};
+
+/* For one entry: beginning, itself, end with two more, WAIT, ASKING. */
+#define REDIS_EXPECTED_EACH 8u
 
 struct redis_target {
     struct redis_client *client;
@@ -44,6 +68,7 @@ struct redis_target {
     uint32_t expected_mask;
     uint32_t expected_first;
     uint32_t expected_count;
+    struct redis_multi multi;
     uint32_t unwaited;   /* XADDs since the last WAIT */
     bool script_missing; /* the server has forgotten the script of effectively once */
 };
@@ -71,8 +96,9 @@ struct mb_sink {
     struct mb_slice head_stream; /* within it */
     bool full;                   /* enough is buffered to be written, or the socket is full */
     bool templated;
-    bool redirecting; /* nothing new before what was redirected */
-    bool unknown;     /* to a node that we have no connection with */
+    bool redirecting;        /* nothing new before what was redirected */
+    int64_t single_until_ms; /* no transactions before; 0: they may be */
+    bool unknown;            /* to a node that we have no connection with */
     bool blocked;
     bool was_blocked; /* what the core knows */
     int epoll;
@@ -117,6 +143,40 @@ static inline void redis_expect(struct redis_target *link, uint32_t what)
     link->expected[(link->expected_first + link->expected_count++) & link->expected_mask] = what;
 }
 
+static inline bool redis_is_awaiting(const struct redis_target *link)
+{
+    return link->expected_count > 0 || link->multi.answers_left > 0;
+}
+
+/* What the next reply is about. */
+static inline uint32_t redis_expected(struct redis_target *link)
+{
+    uint32_t what = link->expected[link->expected_first & link->expected_mask];
+
+    link->expected_first++;
+    /* No more of the ring is touched than is in use. */
+    if (--link->expected_count == 0)
+        link->expected_first = 0;
+    return what;
+}
+
+/* Transactions (redis_multi.c). */
+
+/* Before an entry is encoded that goes to that place, the next one: begins one, if none is open and
+ * it makes sense. */
+void redis_multi_begin(struct mb_sink *sink, struct redis_target *link, uint32_t place);
+/* An entry of so many bytes has been encoded. */
+void redis_multi_added(const struct mb_sink *sink, struct redis_target *link, size_t bytes);
+void redis_multi_end(struct redis_target *link);
+/* Ends one to which nothing was added since the last call. true: there was, nothing of it is
+ * written, and it may wait for more. */
+bool redis_multi_grows(struct redis_target *link);
+/* The answers to MULTI and to EXEC; false: they are none. */
+bool redis_multi_began(struct mb_sink *sink, struct redis_target *link,
+                       const struct redis_token *token);
+bool redis_multi_ended(struct mb_sink *sink, struct redis_target *link,
+                       const struct redis_token *token);
+
 /* Effectively once (redis_once.c). */
 
 enum mb_status redis_once_create(const struct mb_open_params *params, struct redis_once **ret_once,
@@ -155,9 +215,10 @@ static inline void redis_close_entry(struct mb_sink *sink, struct redis_outstand
 
 /* length 0: streams are not trimmed. */
 void redis_sink_set_trim(struct mb_sink *sink, bool about, uint64_t length);
-/* Encodes an entry of the ring for the node that serves its slot. MB_REJECTED: it cannot be. */
+/* Encodes an entry of the ring for the node that serves its slot; is_new: for the first time.
+ * MB_REJECTED: it cannot be. */
 enum mb_status redis_sink_transmit(struct mb_sink *sink, struct redis_outstanding *entry,
-                                   uint64_t place, struct mb_error *err);
+                                   uint64_t place, bool is_new, struct mb_error *err);
 /* Puts WAIT behind what was buffered, and writes. MB_AGAIN: some remains. */
 enum mb_status redis_sink_write_out(struct mb_sink *sink, struct mb_error *err);
 enum mb_status redis_sink_send(struct mb_sink *sink, const struct mb_outgoing *items, size_t count,
