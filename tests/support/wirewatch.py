@@ -250,13 +250,17 @@ class Amqp10:
                 self._tell(self._deliveries.pop(delivery))
 
 
+EXEC = ["in place of messages"]
+
+
 class Redis:
-    """XADD and its replies; XACK, as (stream, id)."""
+    """XADD and its replies, within a transaction those of EXEC; XACK, as (stream, id)."""
 
     def __init__(self, record, ends):
         self._record, self._ends = record, ends
         self._data = {"up": b"", "down": b""}
         self._waiting = []  # for each command its messages, until it is answered
+        self._queued = []  # of a transaction, until EXEC is answered
 
     def see(self, way, data):
         if way == "down" and "sink" not in self._ends:
@@ -274,13 +278,25 @@ class Redis:
     def _command(self, words):
         name = words[0].upper()
         if "sink" in self._ends:
-            self._waiting.append(self._record.names(b" ".join(words)) if name == b"XADD" else [])
+            self._waiting.append(self._record.names(b" ".join(words)) if name == b"XADD" else
+                                 EXEC if name == b"EXEC" else [])
         if "source" in self._ends and name == b"XACK":
             for identity in words[3:]:
                 self._record.acknowledged((words[1], identity))
 
     def _answer(self, value):
-        for name in self._waiting.pop(0):
+        names = self._waiting.pop(0)
+        if names is EXEC:
+            for queued, result in zip(self._queued, value if isinstance(value, list) else []):
+                self._tell(queued, result)
+            self._queued.clear()
+        elif value == "QUEUED":
+            self._queued.append(names)
+        else:
+            self._tell(names, value)
+
+    def _tell(self, names, value):
+        for name in names:
             if isinstance(value, bytes):
                 self._record.confirmed(name)
 
