@@ -422,7 +422,8 @@ struct mb_source {
     size_t carry_count;
     uint64_t carry_bytes;
 
-    bool nudges; /* the library must be told that there is room again */
+    bool nudges;     /* the library must be told that there is room again */
+    size_t unnudged; /* messages taken since */
     uint64_t unnudged_bytes;
 };
 

@@ -9,6 +9,7 @@
 
 #define CARRY_BYTES_MAX   (8u * 1024 * 1024)
 #define NUDGE_BYTES       (512u * 1024)
+#define NUDGE_MESSAGES    2000u /* a third of queued.min.messages */
 #define SERVE_INTERVAL_MS 500
 #define CLOSE_TIMEOUT_MS  3000
 #define FENCED_RETRY_MS   10000
@@ -81,8 +82,10 @@ static enum mb_status configure(struct mb_source *source, const struct mb_open_p
      * the queue would run dry meanwhile if nobody nudged. */
     source->nudges =
         rd_kafka_conf_set(conf, "fetch.queue.backoff.ms", "20", NULL, 0) != RD_KAFKA_CONF_OK;
-    if (!source->nudges && status == MB_OK)
-        status = kafka_property_set(conf, "queued.max.messages.kbytes", "4096", err);
+    if (status == MB_OK)
+        status = source->nudges
+                     ? kafka_property_set(conf, "queued.min.messages", "6000", err)
+                     : kafka_property_set(conf, "queued.max.messages.kbytes", "4096", err);
     if (status == MB_OK)
         status = take_instance(source, params, conf, err);
     if (status == MB_OK)
@@ -350,11 +353,14 @@ static enum mb_status take_carried(struct mb_source *source, struct taking *taki
 }
 
 /* The library has room again: a broker's thread that stopped fetching is to see it now. */
-static void nudge(struct mb_source *source, uint64_t bytes)
+static void nudge(struct mb_source *source, size_t messages, uint64_t bytes)
 {
+    source->unnudged += messages;
     source->unnudged_bytes += bytes;
-    if (!source->nudges || source->unnudged_bytes < NUDGE_BYTES)
+    if (!source->nudges ||
+        (source->unnudged < NUDGE_MESSAGES && source->unnudged_bytes < NUDGE_BYTES))
         return;
+    source->unnudged = 0;
     source->unnudged_bytes = 0;
     kafka_client_nudge(&source->client);
 }
@@ -388,7 +394,7 @@ static size_t fetch(struct mb_source *source, size_t count)
         }
     }
     source->carry_bytes += bytes;
-    nudge(source, bytes);
+    nudge(source, got > 0 ? (size_t)got : 0, bytes);
     source->more = got > 0 && (size_t)got == count;
     /* While all brokers are away this is what they had sent before. */
     source->healthy = source->healthy || (got > 0 && !source->client.all_down);
