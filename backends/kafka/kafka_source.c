@@ -369,7 +369,7 @@ static void nudge(struct mb_source *source, size_t messages, uint64_t bytes)
 static size_t fetch(struct mb_source *source, size_t count)
 {
     uint64_t bytes = 0;
-    ssize_t got;
+    size_t taken;
 
     if (source->carry_at > 0) {
         memmove(source->carry, source->carry + source->carry_at,
@@ -384,21 +384,23 @@ static size_t fetch(struct mb_source *source, size_t count)
      * come into an array of their own. */
     {
         rd_kafka_message_t *records[KAFKA_TAKE_MAX];
+        ssize_t got;
 
         if (count > KAFKA_TAKE_MAX)
             count = KAFKA_TAKE_MAX;
         got = rd_kafka_consume_batch_queue(source->records, 0, records, count);
-        for (ssize_t i = 0; i < got; i++) {
+        taken = got > 0 ? (size_t)got : 0;
+        for (size_t i = 0; i < taken; i++) {
             source->carry[source->carry_count++] = records[i];
             bytes += records[i]->len + records[i]->key_len;
         }
     }
     source->carry_bytes += bytes;
-    nudge(source, got > 0 ? (size_t)got : 0, bytes);
-    source->more = got > 0 && (size_t)got == count;
+    nudge(source, taken, bytes);
+    source->more = taken > 0 && taken == count;
     /* While all brokers are away this is what they had sent before. */
-    source->healthy = source->healthy || (got > 0 && !source->client.all_down);
-    return got > 0 ? (size_t)got : 0;
+    source->healthy = source->healthy || (taken > 0 && !source->client.all_down);
+    return taken;
 }
 
 static enum mb_status source_poll(struct mb_source *source, struct mb_batch *batch,

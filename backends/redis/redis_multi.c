@@ -19,9 +19,12 @@ void redis_multi_begin(struct mb_sink *sink, struct redis_target *link, uint32_t
     struct redis_multi *multi = &link->multi;
     struct redis_out *out = &link->client->out;
 
-    if (multi->open && multi->count == 0)
-        multi->first = place; /* what it was begun for could not be encoded */
-    if (multi->open || sink->options->batch <= 1 || (sink->topology->cluster && sink->templated))
+    if (multi->open) {
+        if (multi->count == 0)
+            multi->first = place; /* what it was begun for could not be encoded */
+        return;
+    }
+    if (sink->options->batch <= 1 || (sink->topology->cluster && sink->templated))
         return;
     if (sink->single_until_ms > 0) {
         if (redis_now_ms(sink->host) < sink->single_until_ms)
@@ -97,8 +100,7 @@ bool redis_multi_began(struct mb_sink *sink, struct redis_target *link,
     return multi->is_refused || token->kind == REDIS_TOKEN_STATUS;
 }
 
-/* Nothing of it was done. What was sent behind it goes again too, where it is of the same stream.
- */
+/* Nothing of it was done. What was sent behind it goes again too, if it is of the same stream. */
 static void abort_all(struct mb_sink *sink, uint32_t first, uint32_t count)
 {
     for (uint32_t i = 0; i < count; i++)

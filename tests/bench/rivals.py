@@ -152,7 +152,7 @@ def warm(places, cell):
         rate = min(half.rate for half in throughput.measure_halves(places, cell))
         if rate < 1.1 * best:
             break
-        best = max(best, rate)
+        best = rate
     run_one(places, cell, bridge_command(places, cell))
 
 

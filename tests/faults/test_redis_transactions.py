@@ -207,12 +207,7 @@ def test_a_slot_moves_under_a_backlog(redis, fresh, tmp_path, ending):
             until(lambda: source.call("XLEN", stream) >= there + COUNT // 2, 30, "some arrive",
                   interval=0.005, detail=bridge.run.tail)
             target = next(node for node in cluster.masters() if node.port != source.port)
-            ids = source.call("CLUSTER", "MYID"), target.call("CLUSTER", "MYID")
-            target.call("CLUSTER", "SETSLOT", slot, "IMPORTING", ids[0])
-            source.call("CLUSTER", "SETSLOT", slot, "MIGRATING", ids[1])
-            source.call("MIGRATE", "127.0.0.1", target.port, stream, 0, 10000)
-            for node in [target, source, *cluster.masters()]:
-                node.call("CLUSTER", "SETSLOT", slot, "NODE", ids[1])
+            cluster.migrate(slot, target)
         _drained(bridge, 5 * COUNT)
         until(lambda: bridge.run.counters().total("in_flight") == 0, 10, "nothing is under way")
         numbers = _numbers(cluster.owner(slot), stream)

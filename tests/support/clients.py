@@ -60,10 +60,9 @@ def take(uri, queue, number, seconds=20):
     """`number` messages as (method, properties, body), in order."""
     taken = []
     end = time.monotonic() + seconds
+    if number > 0:  # RabbitMQ 3 ends a connection that gets from a queue whose leader is not up
+        until(lambda: queue_depth(uri, queue), seconds, f"a message in {queue}")
     with rabbit_channel(uri) as channel:
-        # RabbitMQ 3 ends a connection that gets from a quorum queue before its leader is up.
-        while number > 0 and not queue_depth(uri, queue) and time.monotonic() < end:
-            time.sleep(0.05)
         while len(taken) < number:
             try:
                 method, properties, body = channel.basic_get(queue, auto_ack=True)
