@@ -349,9 +349,10 @@ struct kafka_scope {
     int64_t committed;     /* as confirmed by the broker; -1: nothing in this epoch */
 };
 
-#define KAFKA_SCOPES_MAX 65536u
-#define KAFKA_CARRY_MAX  4096u
-#define KAFKA_TAKE_MAX   512u
+#define KAFKA_SCOPES_MAX  65536u
+#define KAFKA_CARRY_MAX   4096u
+#define KAFKA_COMMITS_MAX 8u /* under way at once */
+#define KAFKA_TAKE_MAX    512u
 
 enum kafka_rebalance {
     KAFKA_STABLE = 0,

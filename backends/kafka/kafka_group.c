@@ -243,6 +243,7 @@ static void commit_result(struct mb_source *source, rd_kafka_event_t *event)
 {
     rd_kafka_topic_partition_list_t *list = rd_kafka_event_topic_partition_list(event);
     rd_kafka_resp_err_t code = rd_kafka_event_error(event);
+    bool again = false;
 
     if (source->commits_open > 0)
         source->commits_open--;
@@ -256,15 +257,21 @@ static void commit_result(struct mb_source *source, rd_kafka_event_t *event)
         struct kafka_scope *scope = kafka_scope_find(source, result->topic, result->partition);
         struct mb_event covered = {0};
 
-        if (scope == NULL || scope->committing < 0 || scope->commit_epoch != scope->epoch)
+        if (scope == NULL || scope->commit_epoch != scope->epoch)
             continue;
         if (scope->committing == result->offset)
             scope->committing = -1;
         if ((code != RD_KAFKA_RESP_ERR_NO_ERROR && code != RD_KAFKA_RESP_ERR__NO_OFFSET) ||
             result->err != RD_KAFKA_RESP_ERR_NO_ERROR)
             continue; /* the next commit takes it along; if the group moved on, it is told so */
-        scope->committed = result->offset;
         source->healthy = true;
+        /* The library tries a commit again that the connection broke on, and meanwhile a later one
+         * may be through: then the broker has the earlier position now. */
+        if (result->offset < scope->committed) {
+            scope->committing = -1;
+            again = true;
+        }
+        scope->committed = result->offset;
         if (scope->handed < 0)
             continue; /* a first position, nothing that was acknowledged */
         covered.token = (uint64_t)result->offset - 1;
@@ -272,6 +279,8 @@ static void commit_result(struct mb_source *source, rd_kafka_event_t *event)
         covered.position.lo = covered.token;
         kafka_scope_event(source, scope, MB_EVENT_COMMITTED, &covered);
     }
+    if (again)
+        commit_send(source);
 }
 
 void kafka_source_events(struct mb_source *source, int timeout_ms)
@@ -317,7 +326,7 @@ enum mb_status kafka_source_commit(struct mb_source *source, uint32_t wait_ms, s
     if (source->client.failed)
         return kafka_client_failure(&source->client, err);
     if (wait_ms == 0) {
-        if (source->commits_open > 0)
+        if (source->commits_open >= KAFKA_COMMITS_MAX)
             return MB_AGAIN;
         commit_send(source);
         return MB_OK;

@@ -151,7 +151,8 @@ struct mb_lane {
     size_t dirty_count;
     bool dirty_overflow;   /* more than fit: look at all scopes */
     uint64_t uncommitted;  /* acknowledged, not stored at the broker */
-    int64_t committed_ms;  /* when the last commit was started */
+    uint64_t commit_due;   /* …and in no commit that is under way */
+    int64_t committed_ms;  /* when a commit was asked for last */
     int64_t taken_ms;      /* when a message was taken last, or the source was opened */
     int64_t full_since_ms; /* 0: the window is open */
     int64_t revoke_by_ms;  /* the first deadline of a scope that is being taken away */

@@ -11,6 +11,7 @@
 
 #define EVENTS_MAX         65536u
 #define COMMIT_INTERVAL_MS 250
+#define COMMITS_A_WINDOW   4u /* what is not stored yet takes up room in it */
 #define COMMIT_WAIT_MS     5000u
 #define SCOPES_A_CALL      256u
 
@@ -102,6 +103,7 @@ void mb_lane_scope_gone(struct mb_lane *lane, struct mb_scope *scope)
     mb_transaction_scope_gone(lane->transaction, scope);
     lane->uncommitted -= scope->acked_total - scope->committed_total;
     scope->committed_total = scope->acked_total;
+    scope->commits_count = 0;
     released = mb_window_forget(&lane->window, scope, &lane->passed);
     mb_counter_add(&lane->counters->released, released);
     lane->settled += released;
@@ -186,14 +188,23 @@ static enum mb_status scope_assigned(struct mb_lane *lane, const struct mb_event
     return MB_OK;
 }
 
+/* A commit covers those before it: one that failed has no event of its own. */
 static void committed(struct mb_lane *lane, const struct mb_event *event)
 {
     struct mb_scope *scope = mb_window_scope(&lane->window, event->scope);
+    uint32_t at = 0;
 
     if (scope == NULL || scope->epoch != event->epoch)
         return;
-    lane->uncommitted -= scope->commit_total - scope->committed_total;
-    scope->committed_total = scope->commit_total;
+    while (at < scope->commits_count && scope->commits[at].token != event->token)
+        at++;
+    if (at == scope->commits_count)
+        return;
+    lane->uncommitted -= scope->commits[at].total - scope->committed_total;
+    scope->committed_total = scope->commits[at].total;
+    scope->commits_count -= at + 1;
+    memmove(scope->commits, scope->commits + at + 1,
+            scope->commits_count * sizeof scope->commits[0]);
 }
 
 static void scope_revoked(struct mb_lane *lane, const struct mb_event *event, int64_t now_ms)
@@ -420,10 +431,12 @@ static void scope_ack(struct mb_lane *lane, struct mb_scope *scope)
         return;
     mb_lane_push_ack(lane, &ack);
     scope->acked_total += scope->ack_count;
-    if ((lane->source_traits & MB_SOURCE_COMMITS) != 0)
+    if ((lane->source_traits & MB_SOURCE_COMMITS) != 0) {
         lane->uncommitted += scope->ack_count;
-    else
+        lane->commit_due += scope->ack_count;
+    } else {
         scope->committed_total = scope->acked_total;
+    }
     scope->ack_count = 0;
 }
 
@@ -442,6 +455,21 @@ static void acks_collect(struct mb_lane *lane)
     lane->dirty_overflow = false;
 }
 
+/* What the commit that is being started stores of the scope. Of more than can be told apart the
+ * youngest two are taken as one: its event says enough for both. */
+static void commit_mark(struct mb_scope *scope)
+{
+    const struct mb_commit_mark mark = {.token = scope->ack_token, .total = scope->acked_total};
+    uint64_t marked = scope->commits_count > 0 ? scope->commits[scope->commits_count - 1].total
+                                               : scope->committed_total;
+
+    if (mark.total == marked)
+        return;
+    if (scope->commits_count == MB_COMMITS_MAX)
+        scope->commits_count--;
+    scope->commits[scope->commits_count++] = mark;
+}
+
 static enum mb_status commit_step(struct mb_lane *lane, int64_t now_ms)
 {
     struct mb_scope *scope;
@@ -449,15 +477,16 @@ static enum mb_status commit_step(struct mb_lane *lane, int64_t now_ms)
 
     if (lane->uncommitted == 0 || (lane->source_traits & MB_SOURCE_COMMITS) == 0)
         return MB_OK;
-    if (lane->uncommitted < lane->window.max_messages / 4 &&
+    if (lane->commit_due < lane->window.max_messages / COMMITS_A_WINDOW &&
         now_ms - lane->committed_ms < COMMIT_INTERVAL_MS)
         return MB_OK;
     status = lane->source_ops->commit(lane->source.source, 0, &lane->source.error);
+    lane->committed_ms = now_ms;
     if (status != MB_OK)
         return status;
-    lane->committed_ms = now_ms;
+    lane->commit_due = 0;
     for (scope = lane->window.scopes; scope != NULL; scope = scope->next)
-        scope->commit_total = scope->acked_total;
+        commit_mark(scope);
     return MB_OK;
 }
 

@@ -23,6 +23,7 @@
 #define MB_SEQUENCE_NONE UINT64_MAX
 #define MB_SCOPES_MAX    65536u
 #define MB_WINDOW_KEPT   128u /* messages, for as long as the window lives */
+#define MB_COMMITS_MAX   8u   /* of a scope under way at once */
 
 enum mb_scope_state {
     MB_SCOPE_ASSIGNED = 0, /* told by the source, not started */
@@ -30,6 +31,12 @@ enum mb_scope_state {
     MB_SCOPE_STARTED = 2,
     MB_SCOPE_REVOKING = 3, /* in flight is awaited, then the source is told to stop it */
     MB_SCOPE_GONE = 4      /* nothing of it may be acknowledged any more */
+};
+
+/* How far a commit that is under way goes. */
+struct mb_commit_mark {
+    uint64_t token; /* of the last acknowledgement that it stores: COMMITTED says it again */
+    uint64_t total; /* acked_total by then */
 };
 
 /* One assignment of a scope. Lives until no entry refers to it. */
@@ -48,10 +55,11 @@ struct mb_scope {
     /* the frontier */
     uint64_t ack_token;
     struct mb_position ack_position;
-    uint32_t ack_count;    /* passed by the frontier and not told to the source yet */
-    uint64_t acked_total;  /* told to the source */
-    uint64_t commit_total; /* acked_total when the running commit was started */
+    uint32_t ack_count;   /* passed by the frontier and not told to the source yet */
+    uint64_t acked_total; /* told to the source */
     uint64_t committed_total;
+    struct mb_commit_mark commits[MB_COMMITS_MAX]; /* under way, oldest first */
+    uint32_t commits_count;
     struct mb_position end;      /* where draining ends, if known */
     struct mb_position position; /* just behind what the frontier passed, if known */
     uint64_t replay_mark;        /* serial of the last rewind that found a failure here */

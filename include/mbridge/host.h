@@ -29,7 +29,8 @@ enum mb_event_kind {
     /* source: the scope is gone already (fenced, session over): acknowledgements of it would be
      * refused. The core forgets it; no answer. */
     MB_EVENT_SCOPE_LOST = 3,
-    /* source: what had been acknowledged up to token (in scope, epoch) is stored at the broker. */
+    /* source: what had been acknowledged up to token (in scope, epoch) is stored at the broker. The
+     * token is that of the last acknowledgement before a commit. */
     MB_EVENT_COMMITTED = 4,
     /* both: the connection works (again). An instance is taken to be up when open returns. */
     MB_EVENT_UP = 5,

@@ -144,8 +144,9 @@ struct mb_source_ops {
     enum mb_status (*ack)(struct mb_source *source, const struct mb_ack *acks, size_t count,
                           struct mb_error *err);
 
-    /* COMMITS only, else NULL. Starts to store what is acknowledged; the event COMMITTED follows.
-     * MB_AGAIN: one is under way. wait_ms > 0 (stop and revocation only): returns when it is
+    /* COMMITS only, else NULL. Starts to store what is acknowledged; the event COMMITTED follows,
+     * or none if it fails: a later one covers it. Several may be under way. MB_AGAIN: as many as
+     * the source has room for. wait_ms > 0 (stop and revocation only): returns when it is
      * stored or that time is over (MB_TIMEOUT). */
     enum mb_status (*commit)(struct mb_source *source, uint32_t wait_ms, struct mb_error *err);
 

@@ -47,9 +47,23 @@ static void arrive(struct mb_source *source, uint32_t count)
     for (uint32_t i = 0; i < count; i++)
         sim_broker_acked(source->pending[i]);
     source->pending_count -= count;
-    source->commit_count -= source->commit_count < count ? source->commit_count : count;
+    for (uint32_t i = 0; i < source->commits_count; i++) {
+        struct sim_commit *commit = &source->commits[i];
+
+        commit->count -= commit->count < count ? commit->count : count;
+    }
     memmove(source->pending, source->pending + count,
             source->pending_count * sizeof source->pending[0]);
+}
+
+/* An instance ends with commits under way: so many of them were stored all the same. */
+static void commits_end(struct mb_source *source)
+{
+    uint32_t stored = (uint32_t)sim_below(source->commits_count + 1);
+
+    if (stored > 0)
+        arrive(source, source->commits[stored - 1].count);
+    source->commits_count = 0;
 }
 
 static void source_end(struct mb_source *source)
@@ -58,8 +72,7 @@ static void source_end(struct mb_source *source)
     sim.stats[SIM_SOURCE_BREAKS]++;
     if (!sim_commits())
         arrive(source, (uint32_t)sim_below(source->pending_count + 1));
-    else if (source->committing && sim_one_in(2))
-        arrive(source, source->commit_count);
+    commits_end(source);
     sim_trace("source breaks, %u acknowledgements did not arrive", source->pending_count);
     sim_excuse(SIM_ALL, SIM_ALL);
     sim_give_back(SIM_ALL);
@@ -174,8 +187,8 @@ int64_t sim_source_ready_ms(int fd, int16_t events)
     if ((events & POLLOUT) != 0 && (events & POLLIN) == 0)
         return sim.now_ms + 2;
     ready_ms = sim_is_rough() ? source->ends_ms : SIM_NEVER;
-    if (source->committing && source->commit_ms < ready_ms)
-        ready_ms = source->commit_ms;
+    if (source->commits_count > 0 && source->commits[0].ms < ready_ms)
+        ready_ms = source->commits[0].ms;
     if (!source->announced)
         return source->announce_ms < ready_ms ? source->announce_ms : ready_ms;
     for (uint32_t s = 0; s < sim.shape.scopes; s++) {
@@ -187,17 +200,28 @@ int64_t sim_source_ready_ms(int fd, int16_t events)
     return ready_ms;
 }
 
+/* The oldest commit is through; one that fails is covered by the next. */
 static void committed(struct mb_source *source)
 {
-    sim_trace("commit of %u is stored", source->commit_count);
-    arrive(source, source->commit_count);
-    source->committing = false;
-    for (uint32_t s = 0; s < sim.shape.scopes; s++) {
-        struct sim_held *held = &source->scopes[s];
+    const struct sim_commit commit = source->commits[0];
+    bool stored = !sim_is_rough() || !sim_one_in(10);
 
-        if (held->commit_epoch != 0)
-            sim_source_raise(source, MB_EVENT_COMMITTED, s, held->commit_epoch, 0);
-        held->commit_epoch = 0;
+    sim_trace("commit of %u %s", commit.count, stored ? "is stored" : "failed");
+    source->commits_count--;
+    memmove(source->commits, source->commits + 1,
+            source->commits_count * sizeof source->commits[0]);
+    if (!stored)
+        return;
+    arrive(source, commit.count);
+    for (uint32_t s = 0; s < sim.shape.scopes; s++) {
+        struct mb_event event = {.struct_size = sizeof event,
+                                 .kind = MB_EVENT_COMMITTED,
+                                 .scope = s,
+                                 .epoch = commit.epochs[s],
+                                 .token = commit.tokens[s]};
+
+        if (event.epoch != 0)
+            source->host->event(source->host->context, &event);
     }
 }
 
@@ -208,7 +232,7 @@ static enum mb_status source_service(struct mb_source *source, struct mb_error *
         source->scopes[s].loose = false;
     if (sim_source_result(source, err) != MB_OK)
         return err->status;
-    if (source->committing && sim.now_ms >= source->commit_ms)
+    while (source->commits_count > 0 && sim.now_ms >= source->commits[0].ms)
         committed(source);
     if (!sim_commits() && !sim_one_in(4))
         arrive(source, source->pending_count);
@@ -353,6 +377,8 @@ static void ack_in_order(struct mb_source *source, const struct mb_ack *ack)
                     ack->scope, ack->count, count);
     if (sim_is_log() && ack->position.lo != last->offset)
         sim_violate("contract", "the position of an acknowledgement is not its message's");
+    held->told_token = ack->token;
+    held->told_epoch = ack->epoch;
 }
 
 static void ack_singly(struct mb_source *source, const struct mb_ack *ack)
@@ -401,6 +427,8 @@ static enum mb_status source_ack(struct mb_source *source, const struct mb_ack *
 static enum mb_status source_commit(struct mb_source *source, uint32_t wait_ms,
                                     struct mb_error *err)
 {
+    struct sim_commit *commit;
+
     sim_source_op(source, "commit");
     if (sim_source_result(source, err) != MB_OK)
         return err->status;
@@ -410,18 +438,22 @@ static enum mb_status source_commit(struct mb_source *source, uint32_t wait_ms,
             return mb_error_set(err, MB_TIMEOUT, MB_CAUSE_CONNECTION, "timeout", "timeout");
         }
         arrive(source, source->pending_count);
-        source->committing = false;
+        source->commits_count = 0;
         return MB_OK;
     }
-    if (source->committing)
+    if (source->commits_count == SIM_COMMITS_OPEN_MAX || sim_one_in(8))
         return MB_AGAIN;
-    source->committing = true;
-    source->commit_count = source->pending_count;
-    source->commit_ms = sim.now_ms + (int64_t)sim_below(sim.shape.latency_ms + 1);
+    commit = &source->commits[source->commits_count++];
+    commit->count = source->pending_count;
+    commit->ms = sim.now_ms + (int64_t)sim_below(sim.shape.latency_ms + 1);
+    if (source->commits_count > 1 && commit->ms < commit[-1].ms)
+        commit->ms = commit[-1].ms;
     for (uint32_t s = 0; s < sim.shape.scopes; s++) {
-        struct sim_held *held = &source->scopes[s];
+        const struct sim_held *held = &source->scopes[s];
+        bool has_told = held->hold >= SIM_STARTED && held->told_epoch == held->epoch;
 
-        held->commit_epoch = held->hold >= SIM_STARTED ? held->epoch : 0;
+        commit->epochs[s] = has_told ? held->epoch : 0;
+        commit->tokens[s] = held->told_token;
     }
     return MB_OK;
 }
@@ -448,8 +480,7 @@ static void source_close(struct mb_source *source)
         clean = false;
     if (!sim_commits())
         arrive(source, source->pending_count);
-    else if (source->committing && sim_one_in(2))
-        arrive(source, source->commit_count);
+    commits_end(source);
     sim_trace("source is closed%s", clean ? "" : " with open messages");
     if (!clean)
         sim_excuse(SIM_ALL, SIM_ALL);

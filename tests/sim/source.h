@@ -5,7 +5,8 @@
 
 #include "sim.h"
 
-#define SIM_ALL UINT32_MAX /* scopes, outlets */
+#define SIM_ALL              UINT32_MAX /* scopes, outlets */
+#define SIM_COMMITS_OPEN_MAX 12u        /* more than the core tells apart */
 
 enum sim_hold { SIM_NOT_HELD = 0, SIM_ASSIGNED = 1, SIM_STARTED = 2, SIM_REVOKING = 3 };
 
@@ -17,9 +18,18 @@ struct sim_held {
     uint32_t next; /* place to hand out next */
     uint32_t told; /* acknowledged in order: places below it are told */
     uint64_t tag;
-    bool seeks; /* it began where the core said: what it acknowledged may come again */
-    bool loose; /* taken away in poll: the core acts on it after the next service */
-    uint32_t commit_epoch;
+    bool seeks;          /* it began where the core said: what it acknowledged may come again */
+    bool loose;          /* taken away in poll: the core acts on it after the next service */
+    uint64_t told_token; /* of the last acknowledgement, in told_epoch */
+    uint32_t told_epoch;
+};
+
+/* One that is under way. */
+struct sim_commit {
+    int64_t ms;                      /* when it is stored */
+    uint32_t count;                  /* of pending, from the first */
+    uint32_t epochs[SIM_SCOPES_MAX]; /* 0: nothing of that scope */
+    uint64_t tokens[SIM_SCOPES_MAX];
 };
 
 struct mb_source {
@@ -33,9 +43,8 @@ struct mb_source {
     bool commit_failed;
     int64_t announce_ms;
     int64_t ends_ms;
-    bool committing;
-    uint32_t commit_count;
-    int64_t commit_ms;
+    struct sim_commit commits[SIM_COMMITS_OPEN_MAX]; /* oldest first */
+    uint32_t commits_count;
     struct sim_held scopes[SIM_SCOPES_MAX];
     uint32_t pending_count;
     uint32_t pending[SIM_MESSAGES_MAX]; /* told, not stored yet: messages in the order of acks */

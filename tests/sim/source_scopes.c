@@ -12,24 +12,28 @@ bool sim_source_has(uint32_t scope)
     return sim.sources != NULL && sim.sources->scopes[scope].hold == SIM_STARTED;
 }
 
-/* What was told of the scope is stored, or lost: below commits_below what is being committed. */
+/* What was told of the scope is stored, or lost: commit_stored if the commits that are under way
+ * are stored all the same. */
 static void settle_scope(struct mb_source *source, uint32_t scope, bool stored, bool commit_stored)
 {
+    uint32_t under_way =
+        source->commits_count > 0 ? source->commits[source->commits_count - 1].count : 0;
     uint32_t kept = 0;
-    uint32_t kept_commit = 0;
+    uint32_t next = 0; /* the first commit that goes beyond the message */
 
     for (uint32_t i = 0; i < source->pending_count; i++) {
         uint32_t index = source->pending[i];
 
-        if (sim.messages[index].scope != scope) {
-            kept_commit += i < source->commit_count ? 1 : 0;
+        while (next < source->commits_count && source->commits[next].count <= i)
+            source->commits[next++].count = kept;
+        if (sim.messages[index].scope != scope)
             source->pending[kept++] = index;
-        } else if (stored || (commit_stored && i < source->commit_count)) {
+        else if (stored || (commit_stored && i < under_way))
             sim_broker_acked(index);
-        }
     }
+    while (next < source->commits_count)
+        source->commits[next++].count = kept;
     source->pending_count = kept;
-    source->commit_count = kept_commit;
 }
 
 void sim_source_raise(struct mb_source *source, enum mb_event_kind kind, uint32_t scope,
