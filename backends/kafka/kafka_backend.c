@@ -139,7 +139,9 @@ static const struct mb_option sink_rows[] = {
      .min = 0,
      .max = 10000,
      .doc = "How long a record may wait for others to be sent with. Less makes more and smaller "
-            "requests, which cost the broker and this process several times as much a message."},
+            "requests, which cost the broker and this process several times as much a message. "
+            "Where fewer than 64 come in that time none waits: what there is goes out as soon as "
+            "the source has no more."},
     {.name = "positions_topic",
      .type = MB_OPTION_STRING,
      .offset = SINK(positions_topic),

@@ -13,6 +13,7 @@
 #define BATCH_BYTES_MAX   1000000
 #define CONFIG_TIMEOUT_MS 3000u
 #define ALONE_WAIT_MS     1
+#define LINGER_FROM       64u /* records in that time */
 
 static const struct {
     const char *name;
@@ -175,6 +176,7 @@ static void sink_close(struct mb_sink *sink)
 {
     if (sink == NULL)
         return;
+    kafka_flush_end(sink);
     if (sink->reports != NULL)
         rd_kafka_event_destroy(sink->reports);
     if (sink->client.rk != NULL) {
@@ -266,20 +268,40 @@ static enum mb_status sink_send(struct mb_sink *sink, const struct mb_outgoing *
         if (sink->alone_armed)
             sink->alone_left--;
         status = kafka_send(sink, &items[*ret_taken]);
-        if (status == MB_OK)
+        if (status == MB_OK) {
             ++*ret_taken;
+            sink->linger_sent++;
+        }
         if (sink->alone_armed)
             rd_kafka_flush(sink->client.rk, ALONE_WAIT_MS); /* it has nobody to linger for */
     }
     return status;
 }
 
+/* Whether records come so fast that they have others to linger for. */
+static bool is_busy(struct mb_sink *sink)
+{
+    int64_t linger_ms = sink->options->linger_ms;
+    int64_t now_ms = sink->host->monotonic_ms(sink->host->context);
+    int64_t age_ms = now_ms - sink->linger_since_ms;
+
+    if (linger_ms == 0)
+        return true; /* they do not linger at all */
+    if (age_ms >= linger_ms) {
+        sink->linger_sent_before = sink->linger_sent * (uint64_t)linger_ms / (uint64_t)age_ms;
+        sink->linger_sent = 0;
+        sink->linger_since_ms = now_ms;
+    }
+    return sink->linger_sent >= LINGER_FROM || sink->linger_sent_before >= LINGER_FROM;
+}
+
 static enum mb_status sink_flush(struct mb_sink *sink, struct mb_error *err)
 {
-    /* Lingering is short, and worth it: with a millisecond of it RabbitMQ → Kafka took three times
-     * the processor time and half the rate of 10 ms (tests/bench). The library's flush ends it only
-     * while it waits: without a time it is over before the thread of the broker has looked
-     * (measured: no effect), and with a millisecond it blocks that long. */
+    /* Where records come fast lingering is short, and worth it: with a millisecond of it RabbitMQ →
+     * Kafka took three times the processor time and half the rate of 10 ms (tests/bench). What a
+     * transaction holds is flushed when it is committed. */
+    if (sink->in_flight > 0 && sink->transaction == NULL && !is_busy(sink))
+        kafka_flush_soon(sink);
     return sink->client.failed ? kafka_client_failure(&sink->client, err) : MB_OK;
 }
 

@@ -33,6 +33,7 @@ struct kafka_refused {
 };
 
 struct kafka_transaction;
+struct kafka_flusher;
 
 struct mb_sink {
     struct kafka_client client;
@@ -51,6 +52,10 @@ struct mb_sink {
     int64_t record_bytes_max;              /* of the topic */
     rd_kafka_event_t *reports;             /* of which not all have been read */
     struct kafka_transaction *transaction; /* NULL: at least once */
+    struct kafka_flusher *flusher;         /* NULL: it was of no use yet */
+    int64_t linger_since_ms;               /* one linger begins */
+    uint64_t linger_sent;                  /* in it */
+    uint64_t linger_sent_before;           /* in the one before */
     struct kafka_refused refused[KAFKA_REFUSED_MAX];
     size_t refused_at;
     size_t refused_count;
@@ -71,6 +76,14 @@ void kafka_send_report(struct mb_sink *sink, const rd_kafka_message_t *report,
 void kafka_sent_forget(struct mb_sink *sink, const rd_kafka_message_t *report);
 
 void kafka_sent_release(struct mb_sink *sink);
+
+/* ---- kafka_flush.c ---- */
+
+/* What is sent goes out without a linger; returns at once. */
+void kafka_flush_soon(struct mb_sink *sink);
+
+/* Before the client is destroyed. */
+void kafka_flush_end(struct mb_sink *sink);
 
 /* ---- kafka_transaction.c ---- */
 

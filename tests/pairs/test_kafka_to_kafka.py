@@ -2,6 +2,7 @@
 """Kafka → Kafka on two brokers: the same records, byte for byte, in the same partitions."""
 
 import re
+import time
 
 import pytest
 
@@ -239,3 +240,27 @@ def test_a_restart_reads_the_topics_that_are_named_now(after, kafka, fresh, tmp_
     assert sorted(record.value.decode() for record in found) == sorted(
         ["a1", "b1"] + [f"{name}2" for name in after])
     assert bridge.run.terminate() == 0
+
+
+def test_few_records_have_nobody_to_linger_for(brokers, fresh, tmp_path, ending, counts):
+    origin, mirror = brokers.kafka("3.9.1"), brokers.kafka("4.3.1")
+    topic = fresh("linger")
+    linger_s = 10
+    for broker in (origin, mirror):
+        create_topic(broker.bootstrap, topic, 3)
+    bridge = ending(Bridge(tmp_path, config(
+        fresh("bridge"), {"a": kafka_endpoint(origin), "b": kafka_endpoint(mirror)},
+        [{"name": "few", "from": {"endpoint": "a", "topic": topic},
+          "to": {"endpoint": "b", "topic": topic, "linger": f"{linger_s}s"}}])))
+    run = bridge.start()
+    run.wait_logged("connected", "role=sink", seconds=60)
+    slowest_s = 0
+    for number in range(1, 6):
+        produce(origin.bootstrap, topic, [{"key": b"%d" % number, "value": b"v"}])
+        until(lambda: run.counters().total("received") == number, 30, "it is taken")
+        began = time.monotonic()
+        until(lambda: run.counters().total("delivered") == number, 30, "it arrives",
+              interval=0.01)
+        slowest_s = max(slowest_s, time.monotonic() - began)
+    counts(slowest_s=round(slowest_s, 2), linger_s=linger_s)
+    assert slowest_s < linger_s / 4

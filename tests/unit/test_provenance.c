@@ -244,7 +244,7 @@ static void a_full_path_is_rejected(void **state)
 {
     struct hand_bench bench;
     struct mb_message *message;
-    char stream[8];
+    char stream[16];
 
     (void)state;
     hand_begin();
