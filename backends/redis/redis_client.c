@@ -211,7 +211,7 @@ void redis_client_fds(struct redis_client *client, int epoll, struct mb_wait *wa
                                           (client->wants_write ? EPOLLOUT : 0u)};
 
     client->drained = false;
-    if (client->unread)
+    if (client->unread && !client->deaf)
         wait->ready = true;
     if (epoll < 0)
         add_fd(wait, client->fd,
