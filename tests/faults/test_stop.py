@@ -30,5 +30,5 @@ def test_a_sink_that_does_not_answer_is_waited_for_up_to_stop_timeout(kafka3, ra
     again = bridge.start()
     missing = {b"%d" % n for n in range(100)}
     while missing:  # what was sent before may have arrived too
-        missing -= {body for _, _, body in take(rabbit.uri, queue, 1)}
+        missing -= {body for _, _, body in take(rabbit.uri, queue, len(missing))}
     assert again.running
