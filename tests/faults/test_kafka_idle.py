@@ -1,9 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A route without traffic: it sees that brokers went and came back, and costs nothing meanwhile."""
 
-import os
 import time
-from pathlib import Path
 
 import pytest
 
@@ -15,11 +13,6 @@ from support.wait import until
 AWAY_S = 5
 RATE, MESSAGES = 500, 5000
 CPU_S_MAX = 1.0  # it was 5 to 10 when each failed attempt to connect was followed by the next
-
-
-def _cpu_seconds(pid):
-    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 @pytest.mark.parametrize("role", ["source", "sink"])
@@ -39,9 +32,9 @@ def test_a_broker_goes_and_comes_back(role, brokers, fresh, tmp_path, ending, co
     ends[role].stop()
     try:
         run.wait_logged("level=warn", f"role={role}", seconds=60)
-        before = _cpu_seconds(run.pid)
+        before = run.cpu_seconds()
         time.sleep(AWAY_S)  # what is measured is the time itself
-        used = _cpu_seconds(run.pid) - before
+        used = run.cpu_seconds() - before
     finally:
         ends[role].start()
     run.wait_logged("connected again", f"role={role}", seconds=60)

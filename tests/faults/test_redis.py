@@ -8,8 +8,8 @@ import pytest
 from brokers import RedisBroker
 
 from support.bridge import Bridge
-from support.clients import create_topic
-from support.config import Raw, config, kafka_endpoint
+from support.clients import create_topic, declare_queue
+from support.config import Raw, config, kafka_endpoint, rabbit_endpoint
 from support.feed import Feeder
 from support.oracle import Stream
 from support.pair import RESUME_S, WINDOW, columns, rounds_of, sizes, wait_resumed
@@ -543,3 +543,23 @@ def test_a_server_that_speaks_no_redis(fresh, tmp_path, ending, redis):
         connection.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
         bridge.run.wait_logged("protocol")
         connection.close()
+
+
+def test_a_slower_sink_leaves_the_processor_alone(redis, rabbit, fresh, tmp_path, ending, counts):
+    """What waits in the socket while there is no room for it does not keep the lane awake."""
+    stream, queue, number = fresh("stream"), fresh("queue"), 50_000
+    declare_queue(rabbit.uri, queue)
+    redis.call("EVAL", "for i = 1, ARGV[1] do redis.call('XADD', KEYS[1], '*', 'body', "
+               "string.rep('x', 256)) end", 1, stream, number)
+    bridge = ending(Bridge(tmp_path, config(
+        fresh("bridge"), {"s": {"backend": "redis", "uri": redis.uri},
+                          "r": rabbit_endpoint(rabbit)},
+        [{"name": "slower", "from": {"endpoint": "s", "stream": stream, "count": 1000},
+          "to": {"endpoint": "r", "queue": queue}, "window": {"messages": 1000}}])))
+    began = time.monotonic()
+    run = bridge.start()
+    bridge.ready()
+    until(lambda: run.counters().total("delivered") == number, 60, "all arrive", detail=run.tail)
+    seconds, used = time.monotonic() - began, run.cpu_seconds()
+    counts(seconds=round(seconds, 2), cpu_seconds=round(used, 2))
+    assert used < seconds / 15

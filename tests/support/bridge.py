@@ -139,6 +139,10 @@ class Run:
     def peak_rss_kib(self):
         return self._status_kib("VmHWM")
 
+    def cpu_seconds(self):
+        fields = Path(f"/proc/{self.pid}/stat").read_text().rsplit(")", 1)[1].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
 
 class Bridge:
     """A configuration and the process that runs it; restarted as often as a test likes."""
