@@ -162,7 +162,7 @@ BROKEN = (
     ("early_ack", killed, TO_RABBIT, "lost", "confirms what it has not sent"),
     ("early_ack on the wire", wired, TO_RABBIT, "I8", "confirms what it has not sent"),
     ("ack_at_poll on the wire", wired, TO_KAFKA, "I8", "acknowledges what it hands out"),
-    ("ack_at_poll", killed, TO_KAFKA, "lost", "acknowledges what it hands out"),
+    ("ack_at_poll", killed_with_backlog, TO_KAFKA, "lost", "acknowledges what it hands out"),
     ("ack_newest", ended_while_refusing, TO_RABBIT, "lost", "commits ahead of what is confirmed"),
     ("ack_at_close", ended_while_refusing, TO_RABBIT, "lost", "loses on a clean stop"),
     ("forget_scope", stopped, TO_RABBIT, "duplicates", "never commits one partition"),
