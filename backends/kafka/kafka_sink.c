@@ -12,7 +12,6 @@
 #define REPORTS_A_CALL    512u
 #define BATCH_BYTES_MAX   1000000
 #define CONFIG_TIMEOUT_MS 3000u
-#define ALONE_WAIT_MS     1
 #define LINGER_FROM       64u /* records in that time */
 
 static const struct {
@@ -273,7 +272,7 @@ static enum mb_status sink_send(struct mb_sink *sink, const struct mb_outgoing *
             sink->linger_sent++;
         }
         if (sink->alone_armed)
-            rd_kafka_flush(sink->client.rk, ALONE_WAIT_MS); /* it has nobody to linger for */
+            kafka_flush_soon(sink); /* it has nobody to linger for */
     }
     return status;
 }

@@ -512,7 +512,7 @@ bool mb_lane_wait(struct mb_lane *lane, void (*add)(void *context, int fd, int16
         lane->source_ops->fds(lane->source.source, &wait);
         ready = wait_add(&wait, mask, add, context, deadline_ms) && gate_open;
         if (lane->uncommitted > 0)
-            lower(deadline_ms, lane->committed_ms + 250);
+            lower(deadline_ms, lane->committed_ms + MB_LANE_COMMIT_MS);
         lower(deadline_ms, lane->revoke_by_ms);
         if (lane->rate_open_ms > 0 && lane->phase == MB_LANE_RUNNING)
             lower(deadline_ms, lane->rate_open_ms);

@@ -25,6 +25,7 @@
 #include "core/router/transaction.h"
 #include "core/router/window.h"
 
+#define MB_LANE_COMMIT_MS    250 /* at most so long a position waits to be stored */
 #define MB_LANE_BATCH_MAX    512u
 #define MB_LANE_BATCH_MIN    32u
 #define MB_LANE_DIRTY_MAX    64u

@@ -9,11 +9,10 @@
 
 #include <stdlib.h>
 
-#define EVENTS_MAX         65536u
-#define COMMIT_INTERVAL_MS 250
-#define COMMITS_A_WINDOW   4u /* what is not stored yet takes up room in it */
-#define COMMIT_WAIT_MS     5000u
-#define SCOPES_A_CALL      256u
+#define EVENTS_MAX       65536u
+#define COMMITS_A_WINDOW 4u /* what is not stored yet takes up room in it */
+#define COMMIT_WAIT_MS   5000u
+#define SCOPES_A_CALL    256u
 
 static enum mb_status events_reserve(struct mb_lane *lane, size_t text_size)
 {
@@ -478,7 +477,7 @@ static enum mb_status commit_step(struct mb_lane *lane, int64_t now_ms)
     if (lane->uncommitted == 0 || (lane->source_traits & MB_SOURCE_COMMITS) == 0)
         return MB_OK;
     if (lane->commit_due < lane->window.max_messages / COMMITS_A_WINDOW &&
-        now_ms - lane->committed_ms < COMMIT_INTERVAL_MS)
+        now_ms - lane->committed_ms < MB_LANE_COMMIT_MS)
         return MB_OK;
     status = lane->source_ops->commit(lane->source.source, 0, &lane->source.error);
     lane->committed_ms = now_ms;

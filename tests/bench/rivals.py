@@ -17,7 +17,7 @@ import throughput
 import subjects
 from halves import Failed
 from peers.setups import NO_BODY, PEERS
-from support.bridge import program
+from support.bridge import processor_s, program
 from support.clients import rabbit_channel
 
 START_MAX_S = 60
@@ -92,7 +92,7 @@ class Process:
     def cpu_s(self):
         if self._child.poll() is not None:
             raise Failed(f"it ended with {self._child.returncode}: {self.tail()}")
-        return subjects.processor_s(self._child.pid)
+        return processor_s(self._child.pid)
 
     def rss_mib(self):
         for line in Path(f"/proc/{self._child.pid}/status").read_text().splitlines():

@@ -23,11 +23,6 @@ Moved = namedtuple("Moved", "rate cpu_us rss_mib seconds")
 Sample = namedtuple("Sample", "at_s delivered cpu_s")
 
 
-def processor_s(pid):
-    """Processor time of a whole process so far, to the nanosecond."""
-    return time.clock_gettime(~pid << 3 | 2)  # the kernel's encoding of a process's clock
-
-
 def route_text(places, source, sink, streams, ends=None, **route):
     """A configuration with one route between two streams. ends: the platforms, where they are not
     those of that name."""
@@ -58,7 +53,7 @@ class Bridge:
         counters = until(lambda: self.run._parsed(known), 60, "counters", interval=0.0005,
                          detail=self.run.tail)
         return Sample((began + time.monotonic()) / 2, counters.total("delivered"),
-                      processor_s(self.run.pid))
+                      self.run.cpu_seconds())
 
     def stop(self):
         if self.run.terminate(60) != 0:

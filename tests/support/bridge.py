@@ -14,6 +14,11 @@ from support.wait import Deadline, patience, until
 ROOT = Path(__file__).resolve().parent.parent.parent
 
 
+def processor_s(pid):
+    """Processor time of a whole process so far, to the nanosecond."""
+    return time.clock_gettime(~pid << 3 | 2)  # the kernel's encoding of a process's clock
+
+
 def program():
     return os.environ.get("MBRIDGE_BIN") or str(ROOT / "build/release/bin/mbridge")
 
@@ -140,8 +145,7 @@ class Run:
         return self._status_kib("VmHWM")
 
     def cpu_seconds(self):
-        fields = Path(f"/proc/{self.pid}/stat").read_text().rsplit(")", 1)[1].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        return processor_s(self.pid)
 
 
 class Bridge:
