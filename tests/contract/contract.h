@@ -132,6 +132,8 @@ struct seen_scope {
     int32_t partition;
     bool has_token;
     uint64_t token; /* the last one */
+    bool has_acked;
+    uint64_t acked; /* the last one that was acknowledged */
     struct mb_position position;
 };
 

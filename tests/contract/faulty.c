@@ -20,6 +20,7 @@ struct mb_source {
     const struct mb_host *host;
     bool started;
     uint64_t polls;
+    struct mb_event unacked; /* COMMITTED for what came last */
 };
 
 struct mb_sink {
@@ -120,6 +121,17 @@ static void spoil_batch(struct mb_source *source, struct mb_batch *batch)
     case FAULT_ACKS_AT_POLL:
         ack_batch(source, batch);
         break;
+    case FAULT_COMMITS_UNACKED:
+        if (batch->count > 0) {
+            const struct mb_message *last = batch->messages[batch->count - 1];
+
+            source->unacked = (struct mb_event){.struct_size = sizeof source->unacked,
+                                                .kind = MB_EVENT_COMMITTED,
+                                                .scope = last->scope,
+                                                .epoch = last->epoch,
+                                                .token = last->token};
+        }
+        break;
     default:
         break;
     }
@@ -148,6 +160,8 @@ static enum mb_status source_ack(struct mb_source *source, const struct mb_ack *
 static enum mb_status source_commit(struct mb_source *source, uint32_t wait_ms,
                                     struct mb_error *err)
 {
+    if (planted.fault == FAULT_COMMITS_UNACKED)
+        source->host->event(source->host->context, &source->unacked);
     return planted.inner->source->commit(source->inner, wait_ms, err);
 }
 

@@ -36,6 +36,8 @@ static const struct planting plantings[] = {
     {FAULT_BATCH_TOO_LONG, "batch too long", case_batch_bounds, "were allowed"},
     {FAULT_TAKES_STRIDE, "takes the stride", case_nothing_acknowledged, "behind a message"},
     {FAULT_FORGETS_ACKS, "forgets acknowledgements", case_all_acknowledged, "came again"},
+    {FAULT_COMMITS_UNACKED, "commits what is not acknowledged", case_prefix_acknowledged,
+     "that was not acknowledged"},
     {FAULT_ACKS_AT_POLL, "acknowledges at poll", case_nothing_acknowledged, "did not come again"},
     {FAULT_KEEPS_REVOKED, "keeps what was revoked", case_two_members, "do not divide"},
     {FAULT_IGNORES_STREAMS, "ignores other streams", case_streams, "messages came"},
