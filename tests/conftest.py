@@ -111,6 +111,7 @@ class Brokers:
             "artemis": lambda: sides.Amqp10Side(self.artemis()),
             "classic": lambda: sides.Amqp10Side(self.classic()),
             "rabbitmq4": lambda: sides.Amqp10Side(self.rabbit("trixie", release="trixie")),
+            "rabbitmq4-091": lambda: sides.RabbitSide(self.rabbit("trixie", release="trixie")),
         }[name]()
 
     def stop(self):

@@ -239,6 +239,7 @@ struct amqp_client {
     bool channel_closed; /* by the broker */
     bool has_confirms;   /* by its announcement */
     bool has_nack;
+    bool sorts_headers; /* of what it hands out, by their names */
     bool broken;
     bool rests; /* nothing was written for a while: big memory that is not in use is given back */
     bool keeps_content; /* amqp_client_call puts contents aside instead of dropping them */

@@ -289,25 +289,44 @@ static void learn_capabilities(struct amqp_client *client, const amqp_table_t *c
     }
 }
 
+/* RabbitMQ since 3.13: mc_amqpl:protocol_state/2 sorts them. */
+static bool is_sorting(const char *product, const char *version)
+{
+    unsigned major;
+    unsigned minor;
+
+    return strcmp(product, "RabbitMQ") == 0 && sscanf(version, "%u.%u", &major, &minor) == 2 &&
+           (major > 3 || (major == 3 && minor >= 13));
+}
+
 static void learn_server(struct amqp_client *client)
 {
     const amqp_table_t *properties = amqp_get_server_properties(client->connection);
+    char product[AMQP_SHORTSTR_MAX + 1] = "";
+    char version[AMQP_SHORTSTR_MAX + 1] = "";
 
     for (int i = 0; properties != NULL && i < properties->num_entries; i++) {
         const amqp_table_entry_t *entry = &properties->entries[i];
         struct mb_slice key = {entry->key.bytes, entry->key.len};
+        struct mb_slice text;
         char cluster[AMQP_SHORTSTR_MAX + 1];
 
         if (entry->value.kind == AMQP_FIELD_KIND_TABLE && AMQP_NAME_IS(key, "capabilities"))
             learn_capabilities(client, &entry->value.value.table);
-        if (entry->value.kind != AMQP_FIELD_KIND_UTF8 || !AMQP_NAME_IS(key, "cluster_name"))
+        if (entry->value.kind != AMQP_FIELD_KIND_UTF8)
             continue;
-        amqp_text_of(
-            cluster, sizeof cluster,
-            (struct mb_slice){entry->value.value.bytes.bytes, entry->value.value.bytes.len});
-        snprintf(client->identity, sizeof client->identity, "%.140s %.250s", cluster,
-                 client->vhost);
+        text = (struct mb_slice){entry->value.value.bytes.bytes, entry->value.value.bytes.len};
+        if (AMQP_NAME_IS(key, "product"))
+            amqp_text_of(product, sizeof product, text);
+        else if (AMQP_NAME_IS(key, "version"))
+            amqp_text_of(version, sizeof version, text);
+        else if (AMQP_NAME_IS(key, "cluster_name")) {
+            amqp_text_of(cluster, sizeof cluster, text);
+            snprintf(client->identity, sizeof client->identity, "%.140s %.250s", cluster,
+                     client->vhost);
+        }
     }
+    client->sorts_headers = is_sorting(product, version);
 }
 
 /* What the library has read beyond the log-in would be missing in our reader: it must hold nothing,

@@ -102,6 +102,7 @@ struct amqp_encoding {
     /* The broker keeps a stream's messages in AMQP 1.0's form: it drops lists and tables among the
      * headers, and ends the connection over a decimal. */
     bool to_stream;
+    bool sorts_headers;   /* the broker hands a message's headers out in the order of their names */
     struct mb_text *text; /* to work in */
 };
 

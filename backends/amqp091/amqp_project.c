@@ -9,6 +9,7 @@
 #include <inttypes.h>
 #include <kit/flatten.h>
 #include <kit/utf8.h>
+#include <stdlib.h>
 
 /* Headers that stand for what has no property here. */
 enum substitute {
@@ -371,6 +372,26 @@ static enum mb_status project_headers(struct projection *projection)
     return status;
 }
 
+static int compare_names(const void *one, const void *other)
+{
+    struct mb_slice a = ((const struct mb_header *)one)->name;
+    struct mb_slice b = ((const struct mb_header *)other)->name;
+    int order = memcmp(a.data, b.data, a.size < b.size ? a.size : b.size);
+
+    return order != 0 ? order : (a.size > b.size) - (a.size < b.size);
+}
+
+/* As the broker will hand them out: so their order is a difference, and the sidecar has it. */
+static void sort_headers(struct mb_header *headers, uint32_t count)
+{
+    uint32_t sorted = count > 0 ? 1 : 0;
+
+    while (sorted < count && compare_names(&headers[sorted - 1], &headers[sorted]) <= 0)
+        sorted++;
+    if (sorted < count)
+        qsort(headers, count, sizeof *headers, compare_names);
+}
+
 enum mb_status amqp_project(void *context, const struct mb_outgoing *item,
                             const struct mb_message *message, struct mb_scratch *scratch,
                             struct mb_message *natural, struct mb_error *err)
@@ -392,6 +413,8 @@ enum mb_status amqp_project(void *context, const struct mb_outgoing *item,
     if (status != MB_OK)
         return mb_error_set(err, status, MB_CAUSE_CONNECTION, "memory",
                             "out of memory for a message");
+    if (projection.encoding->sorts_headers)
+        sort_headers(projection.headers, projection.headers_count);
     natural->headers = projection.headers_count > 0 ? projection.headers : NULL;
     natural->headers_count = projection.headers_count;
     amqp_headers_interpret(natural, projection.headers, projection.headers_count);

@@ -102,6 +102,7 @@ static enum mb_status sink_open(const struct mb_open_params *params, struct mb_s
     }
     sink->encoding.username = sink->client->username;
     sink->encoding.persistent = sink->options->persistent;
+    sink->encoding.sorts_headers = sink->client->sorts_headers;
     sink->encoding.text = &sink->text;
     sink->sidecar_max = sink->client->frame_max > 2 * FRAME_RESERVE
                             ? sink->client->frame_max - FRAME_RESERVE

@@ -18,6 +18,7 @@ enum flag {
     FLAG_PERSISTENT = 2,
     FLAG_EXCHANGE = 4,
     FLAG_ROUTING_KEY = 8,
+    FLAG_SORTED = 32,
     FLAG_ENVELOPE = 16 /* the input makes a message, else it is a delivery's properties */
 };
 
@@ -112,8 +113,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct mb_fuzz_input input = {data, size};
     unsigned flags = mb_fuzz_byte(&input);
     size_t body_size = mb_fuzz_byte(&input) & 15u;
-    struct amqp_encoding encoding = {
-        .username = "shop", .persistent = (flags & FLAG_PERSISTENT) != 0, .text = &text};
+    struct amqp_encoding encoding = {.username = "shop",
+                                     .persistent = (flags & FLAG_PERSISTENT) != 0,
+                                     .sorts_headers = (flags & FLAG_SORTED) != 0,
+                                     .text = &text};
     struct mb_outgoing item = {0};
     struct generator generator;
     struct mb_message message;

@@ -145,8 +145,9 @@ def test_kafka_to_rabbit_to_kafka_gives_the_message_back(start, kafka3, rabbit, 
 
 
 def test_rabbit_to_kafka_to_rabbit_gives_the_message_back(start, kafka3, rabbit, fresh):
-    there, topic, back = fresh("there"), fresh("topic"), fresh("back")
-    declare_queue(rabbit.uri, there)
+    there, topic, back, control = fresh("there"), fresh("topic"), fresh("back"), fresh("control")
+    for queue in (there, control):
+        declare_queue(rabbit.uri, queue)
     moment = datetime.datetime(2023, 11, 14, 22, 13, 20, tzinfo=datetime.timezone.utc)
     sent = [
         (b"body", pika.BasicProperties(
@@ -164,15 +165,19 @@ def test_rabbit_to_kafka_to_rabbit_gives_the_message_back(start, kafka3, rabbit,
         (b"x" * 300_000, pika.BasicProperties(delivery_mode=2, message_id="m" * 255)),
     ]
     publish(rabbit.uri, "", there, sent)
+    publish(rabbit.uri, "", control, sent)
+    # RabbitMQ since 3.13 changes the order of headers, without a bridge too.
+    kept = [list(properties.headers or {})
+            for _, properties, _ in take(rabbit.uri, control, len(sent))]
     start({"name": "out", "from": {"endpoint": "r", "queue": there},
            "to": {"endpoint": "k", "topic": topic}},
           {"name": "home", "from": {"endpoint": "k", "topic": topic},
            "to": {"endpoint": "r", "queue": back}})
-    for (expected_body, expected), (_, properties, body) in zip(
-            sent, take(rabbit.uri, back, len(sent))):
+    for (expected_body, expected), names, (_, properties, body) in zip(
+            sent, kept, take(rabbit.uri, back, len(sent))):
         assert body == expected_body
-        assert properties.headers is None or list(_native(properties).items()) == list(
-            (expected.headers or {}).items())
+        assert _native(properties) == (expected.headers or {})
+        assert list(_native(properties)) == names
         for name in ("content_type", "content_encoding", "delivery_mode", "priority",
                      "correlation_id", "reply_to", "expiration", "message_id", "timestamp", "type",
                      "user_id", "app_id"):

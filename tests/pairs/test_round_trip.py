@@ -17,9 +17,11 @@ from support.config import config
 from support.sides import KafkaSide
 
 PLATFORMS = {"kafka": "kafka", "rabbitmq": "amqp091", "artemis": "amqp10", "classic": "amqp10",
-             "rabbitmq4": "amqp10", "redis": "redis"}
+             "rabbitmq4": "amqp10", "rabbitmq4-091": "amqp091", "redis": "redis"}
 EVERYDAY = ("kafka", "rabbitmq", "artemis", "redis")
-PAIRS = [(one, other) for one in EVERYDAY for other in EVERYDAY if one != other]
+# RabbitMQ since 3.13 changes the order of headers.
+PAIRS = [*((one, other) for one in EVERYDAY for other in EVERYDAY if one != other),
+         ("kafka", "rabbitmq4-091"), ("artemis", "rabbitmq4-091"), ("redis", "rabbitmq4-091")]
 LONG_PAIRS = [(one, other) for one in PLATFORMS for other in PLATFORMS
               if PLATFORMS[one] != PLATFORMS[other]]
 SAMPLE, FULL = 200, 2000
@@ -74,7 +76,7 @@ def side_of(brokers):
     def find(name):
         if name == "kafka":
             return KafkaSide(brokers.kafka(), 1, **TOPIC_LIMIT)
-        if name == "rabbitmq4" and host_release() != "trixie" and unavailable():
+        if name.startswith("rabbitmq4") and host_release() != "trixie" and unavailable():
             pytest.skip(unavailable())
         return brokers.side(name)
     return find

@@ -117,6 +117,36 @@ static void properties_cross(void **state)
     assert_null(back.headers);
 }
 
+/* For a broker that hands them out in that order; what was before is then a difference. */
+static void headers_by_name(void **state)
+{
+    static const char *const names[] = {"", "B", "a", "a.b", "ab", "\xc3\xbc"};
+    static const unsigned orders[][6] = {
+        {0, 1, 2, 3, 4, 5}, {5, 4, 3, 2, 1, 0}, {3, 0, 5, 2, 4, 1}};
+    struct mb_outgoing item = to_queue();
+
+    (void)state;
+    encoding.sorts_headers = true;
+    for (size_t order = 0; order < sizeof orders / sizeof orders[0]; order++) {
+        struct mb_arena arena = fresh_arena();
+        struct mb_header headers[6];
+        struct mb_message message = plain();
+        struct mb_message back;
+        uint64_t difference;
+
+        for (size_t i = 0; i < 6; i++)
+            headers[i] = header_of(names[orders[order][i]], bytes_value(MB_STRING, TEXT("v")));
+        message.headers = headers;
+        message.headers_count = 6;
+        back = across(&message, &item, &arena);
+        for (size_t i = 0; i < 6; i++)
+            assert_true(mb_slice_equal(back.headers[i].name, mb_slice_text(names[i])));
+        difference = mb_message_difference(&message, &back) & MB_LOST_HEADERS;
+        assert_true((difference != 0) == (order != 0));
+    }
+    encoding.sorts_headers = false;
+}
+
 /* Each alone: absent stays absent. */
 static void presence_crosses(void **state)
 {
@@ -461,6 +491,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(properties_cross),
+        cmocka_unit_test(headers_by_name),
         cmocka_unit_test(presence_crosses),
         cmocka_unit_test(properties_without_a_place),
         cmocka_unit_test(milliseconds_become_seconds),
