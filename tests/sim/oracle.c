@@ -96,14 +96,14 @@ uint32_t sim_dead_outlet(void)
     return sim.shape.sinks;
 }
 
-static bool is_expired(const struct sim_message *message)
+bool sim_is_expired(const struct sim_message *message)
 {
     return message->expires_ms > 0 && sim_wall_ms() >= message->expires_ms;
 }
 
 static bool is_dropped(const struct sim_message *message)
 {
-    return message->filtered || message->gone || is_expired(message);
+    return message->filtered || message->gone || sim_is_expired(message);
 }
 
 /* Why it may be in the dead letters instead of a sink. */
@@ -178,7 +178,7 @@ void sim_broker_acked(uint32_t index)
 
     check_safe(index);
     sim.stats[SIM_FILTERED] += message->filtered ? 1 : 0;
-    sim.stats[SIM_EXPIRED] += is_expired(message) && message->stored[0] == 0 ? 1 : 0;
+    sim.stats[SIM_EXPIRED] += sim_is_expired(message) && message->stored[0] == 0 ? 1 : 0;
     message->acked = true;
     message->taken = false;
 }
@@ -240,8 +240,10 @@ void sim_stored_position(uint32_t scope_id, uint64_t position, bool released)
 
         if (message->offset <= scope->position || message->offset > position)
             continue;
-        check_safe(scope->first + i);
-        message->gone = is_expired(message);
+        /* What is stored may have been sent by a holding in which this one had expired. */
+        if (!message->lapsed)
+            check_safe(scope->first + i);
+        message->gone = message->lapsed || sim_is_expired(message);
     }
     scope->position = position;
 }

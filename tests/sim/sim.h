@@ -92,6 +92,7 @@ struct sim_message {
     uint32_t generation;
     uint64_t tag;
     int64_t expires_ms; /* wall; 0: never */
+    bool lapsed;        /* it had expired when it was taken again: that holding may leave it out */
     uint32_t confirmed; /* bits of outlets whose completion of this generation was returned */
     uint32_t refused;   /* … that said it can never be carried */
 };
@@ -276,6 +277,7 @@ void sim_takeover(uint32_t scope);  /* another member works on it */
 extern const struct mb_observer sim_observer;
 
 void sim_check_window(void);
+bool sim_is_expired(const struct sim_message *message);
 void sim_check_open(void);
 void sim_check_instances(void);
 void sim_check_closed(void);

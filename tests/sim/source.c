@@ -274,6 +274,7 @@ static bool hand_out(struct mb_source *source, struct mb_batch *batch, uint32_t 
     from->tag = ++held->tag;
     from->confirmed = 0;
     from->refused = 0;
+    from->lapsed = from->lapsed || sim_is_expired(from);
     from->expires_ms = from->ttl_ms > 0 ? sim_wall_ms() + from->ttl_ms : 0;
     sim_body_fill((struct sim_body *)(void *)body, sim.scopes[scope].first + from->place);
     message->body = (struct mb_slice){body, from->size};
