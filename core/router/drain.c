@@ -7,10 +7,12 @@
 
 #include <stdlib.h>
 
-/* A member of a group that nobody gave a scope yet may still get one: a dead member's session has
- * to end first. */
-#define UNASSIGNED_MS 15000
-#define ENDS_MAX      1048576u
+/* The least quiet of a log that has not been read to its end. A member of a group that nobody gave
+ * a scope yet may still get one: a dead member's session has to end first. A position that is gone
+ * at the broker is looked for again, and a large record is long on its way. But where markers of
+ * transactions stand at the end nothing more comes at all. */
+#define UNREAD_MS 15000
+#define ENDS_MAX  1048576u
 
 struct end {
     char *stream;
@@ -208,26 +210,38 @@ static bool scope_is_at_end(const struct mb_scope *scope)
     return scope->position.lo >= scope->end.lo;
 }
 
-/* Every scope that this lane owns has passed its end; one without an end has to be asked about. */
-static bool all_at_end(const struct mb_lane *lane, size_t *ret_count)
-{
-    const struct mb_scope *scope;
-    bool all = true;
+enum reached {
+    REACHED_UNKNOWN, /* a scope has no end, and has to be asked about */
+    REACHED_LESS,    /* a scope, or the first one that is to come, has not passed its end */
+    REACHED_END
+};
 
-    *ret_count = 0;
-    for (scope = lane->window.scopes; scope != NULL; scope = scope->next) {
+static enum reached scopes_reached(const struct mb_lane *lane)
+{
+    bool has_scope = false;
+    bool all = true;
+    bool some_less = false;
+
+    for (const struct mb_scope *scope = lane->window.scopes; scope != NULL; scope = scope->next) {
+        bool at_end = scope_is_at_end(scope);
+
         if (scope->state == MB_SCOPE_GONE)
             continue;
-        (*ret_count)++;
-        all = all && scope_is_at_end(scope);
+        has_scope = true;
+        all = all && at_end;
+        some_less = some_less || (!at_end && scope->end.kind == MB_POSITION_OFFSET);
     }
-    return all && *ret_count > 0;
+    if (has_scope && all)
+        return REACHED_END;
+    return some_less || (!has_scope && (lane->source_traits & MB_SOURCE_PARTITIONED) != 0)
+               ? REACHED_LESS
+               : REACHED_UNKNOWN;
 }
 
 bool mb_drain_is_done(struct mb_drain *drain, int64_t now_ms)
 {
     struct mb_lane *lane = drain->lane;
-    size_t scopes;
+    enum reached reached;
 
     /* What may not be taken yet is no quiet: it waits for a commit, or for the rate. */
     if (lane->source.state != MB_PORT_OPEN || !lane->source.up || lane->full_since_ms != 0 ||
@@ -236,12 +250,12 @@ bool mb_drain_is_done(struct mb_drain *drain, int64_t now_ms)
         drain->empty = false;
         return false;
     }
-    if (all_at_end(lane, &scopes))
+    reached = scopes_reached(lane);
+    if (reached == REACHED_END)
         return true;
     drain->quiet_ms = drain->idle_ms;
-    if (scopes == 0 && (lane->source_traits & MB_SOURCE_PARTITIONED) != 0 &&
-        drain->quiet_ms < UNASSIGNED_MS)
-        drain->quiet_ms = UNASSIGNED_MS;
+    if (reached == REACHED_LESS && drain->quiet_ms < UNREAD_MS)
+        drain->quiet_ms = UNREAD_MS;
     if (lane->taken_ms > drain->quiet_since_ms) {
         drain->quiet_since_ms = lane->taken_ms;
         drain->empty = false;

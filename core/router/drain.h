@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Draining: when has a lane read all that was there? Logs: when the frontier has reached the end
- * that was noted at the start. Queues, and logs whose end is no message: when nothing came for
- * drain_idle and the broker, asked then, says that nothing is ready. Lane's thread.
+ * that was noted at the start. Queues: when nothing came for drain_idle and the broker, asked then,
+ * says that nothing is ready. Logs whose end is no message: likewise, after 15 s at least.
+ * Lane's thread.
  */
 #ifndef MBRIDGE_CORE_DRAIN_H
 #define MBRIDGE_CORE_DRAIN_H

@@ -33,6 +33,18 @@ def test_drain_ends_when_the_source_is_empty(direction, kafka3, rabbit, fresh, t
     assert bridge.run.last_counters().total("received") == 0
 
 
+def test_a_log_that_is_not_read_to_its_end_is_not_drained(kafka3, rabbit, fresh, tmp_path, dice,
+                                                          ending):
+    """However soon it is called quiet: before the first fetch is answered there is nothing yet."""
+    pair = ending(Pair("to_rabbit", kafka3, rabbit, fresh, tmp_path, dice, count=500, rate=0))
+    pair.feeder.start().wait()
+    bridge = ending(pair.bridge(text=pair.config(drain_idle="1ms")))
+    bridge.start("--drain")
+    assert bridge.run.wait(60) == 0, bridge.run.tail()
+    assert bridge.run.last_counters().total("delivered") == 500
+    pair.stream.finish().assert_kept(duplicates_max=0)
+
+
 def test_drain_ends_under_a_live_producer(kafka3, rabbit, fresh, tmp_path, dice, ending):
     """It notes the end positions at its start, so that it needs no silence."""
     pair = ending(Pair("to_rabbit", kafka3, rabbit, fresh, tmp_path, dice, rate=2000))
