@@ -245,5 +245,6 @@ def test_observing_an_exchange_takes_nothing_from_others(start, kafka3, rabbit, 
 
 def _wait_bound(rabbit, exchange, bridge):
     from support.wait import until
-    until(lambda: "orders.eu.*" in rabbit.ctl("list_bindings", "source_name", "routing_key"), 20,
-          f"a binding to {exchange}", interval=0.5, detail=bridge.run.tail)
+    until(lambda: f"{exchange}\torders.eu.*" in rabbit.ctl(
+        "list_bindings", "source_name", "routing_key"), 20,
+        f"a binding to {exchange}", interval=0.5, detail=bridge.run.tail)
