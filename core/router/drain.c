@@ -218,24 +218,22 @@ enum reached {
 
 static enum reached scopes_reached(const struct mb_lane *lane)
 {
+    enum reached reached = REACHED_END;
     bool has_scope = false;
-    bool all = true;
-    bool some_less = false;
 
     for (const struct mb_scope *scope = lane->window.scopes; scope != NULL; scope = scope->next) {
-        bool at_end = scope_is_at_end(scope);
-
         if (scope->state == MB_SCOPE_GONE)
             continue;
         has_scope = true;
-        all = all && at_end;
-        some_less = some_less || (!at_end && scope->end.kind == MB_POSITION_OFFSET);
+        if (scope_is_at_end(scope))
+            continue;
+        if (scope->end.kind == MB_POSITION_OFFSET)
+            return REACHED_LESS;
+        reached = REACHED_UNKNOWN;
     }
-    if (has_scope && all)
-        return REACHED_END;
-    return some_less || (!has_scope && (lane->source_traits & MB_SOURCE_PARTITIONED) != 0)
-               ? REACHED_LESS
-               : REACHED_UNKNOWN;
+    if (has_scope)
+        return reached;
+    return (lane->source_traits & MB_SOURCE_PARTITIONED) != 0 ? REACHED_LESS : REACHED_UNKNOWN;
 }
 
 bool mb_drain_is_done(struct mb_drain *drain, int64_t now_ms)

@@ -394,7 +394,7 @@ void source_ack(struct tested_source *source, const struct mb_message *message,
     struct seen_scope *scope = scope_of(source, message->scope);
     struct mb_error err = {0};
 
-    if (message->epoch == scope->epoch) {
+    if (message->epoch == scope->epoch && outcome != MB_RELEASED) {
         scope->has_acked = true;
         scope->acked = message->token;
     }

@@ -396,12 +396,11 @@ def test_there_are_none_yet(redis, tmp_path):
 def test_no_message_rules_the_terminal(side_of, rabbit, fresh, tmp_path):
     dlq = Queues(rabbit, side_of("rabbitmq"), fresh, tmp_path)
     evil = "\x1b[2J\u009b2J\x7f\nforged line"
-    dlq.bury(1, headers={"to": evil, "evil\x1b[0m": evil})
+    dlq.bury(1, headers={"evil\x1b[0m": evil, "to": evil})  # as every RabbitMQ hands them out
     for arguments in (["list"], ["show", 1]):
         shown = dlq.run(*arguments).stdout
         assert not [c for c in shown if c not in "\n\t" and (ord(c) < 32 or 127 <= ord(c) < 160)]
         assert not [line for line in shown.splitlines() if line.startswith("forged")]
     message = json.loads(dlq.run("show", "--json", 1).stdout)["message"]
-    by_name = sorted(message["headers"], key=lambda header: header["name"])
-    assert by_name == [{"name": name, "type": "string", "value": evil}
-                       for name in ("evil\x1b[0m", "to")]
+    assert message["headers"] == [{"name": name, "type": "string", "value": evil}
+                                  for name in ("evil\x1b[0m", "to")]

@@ -18,8 +18,8 @@ enum flag {
     FLAG_PERSISTENT = 2,
     FLAG_EXCHANGE = 4,
     FLAG_ROUTING_KEY = 8,
-    FLAG_SORTED = 32,
-    FLAG_ENVELOPE = 16 /* the input makes a message, else it is a delivery's properties */
+    FLAG_ENVELOPE = 16, /* the input makes a message, else it is a delivery's properties */
+    FLAG_SORTED = 32
 };
 
 static struct mb_scratch arena;
