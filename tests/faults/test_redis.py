@@ -12,7 +12,7 @@ from support.clients import create_topic, declare_queue
 from support.config import Raw, config, kafka_endpoint, rabbit_endpoint
 from support.feed import Feeder
 from support.oracle import Stream
-from support.pair import RESUME_S, WINDOW, columns, rounds_of, sizes, wait_resumed
+from support.pair import RESUME_S, WINDOW, columns, rounds_of, sizes, wait_taken_over
 from support.redis_side import RedisSide
 from support.wait import settled, until
 
@@ -125,7 +125,7 @@ def test_standby_takes_over_at_once(kafka3, redis, fresh, tmp_path, dice, ending
         began = time.monotonic()
         first.run.kill()
         pair.stream.fault()
-        times.append(wait_resumed(pair.stream, began, RESUME_S, second))
+        times.append(wait_taken_over(pair.stream, began, RESUME_S, second))
         first.start()
         first.run.wait_logged("standby")
         first, second = second, first

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from support.pair import STRAGGLERS_S, WINDOW, Pair, columns, wait_resumed
+from support.pair import STRAGGLERS_S, WINDOW, Pair, columns, wait_taken_over
 from support.route import both_take
 from support.wait import until
 
@@ -30,7 +30,7 @@ def test_a_standby_takes_over_a_queue(kafka3, rabbit, fresh, tmp_path, dice, end
         killed = time.monotonic()
         active.run.kill()
         pair.stream.fault()
-        times.append(wait_resumed(pair.stream, killed, TAKEOVER_S, standby))
+        times.append(wait_taken_over(pair.stream, killed, TAKEOVER_S, standby))
         active, standby = standby, active
         standby.start()
         standby.run.wait_logged("standing by")

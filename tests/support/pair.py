@@ -90,6 +90,14 @@ def wait_resumed(stream, since, seconds, bridge):
     return at - since
 
 
+def wait_taken_over(stream, killed, seconds, standby):
+    """Until the standby has the source and messages move again; how long after `killed`. Its own
+    log says so first: what the killed process had sent may arrive late."""
+    standby.run.wait_logged("connected", "role=source", seconds=seconds + 30)
+    connected = time.monotonic()
+    return connected - killed + wait_resumed(stream, connected, seconds, standby)
+
+
 def sizes(short, full):
     """Parameters of a test that is short every day, and long by choice."""
     return [pytest.param(*short, id="short"),
