@@ -123,6 +123,7 @@ static void ring_shrink(struct mb_window *window, uint64_t needed)
     free(window->entries);
     window->entries = entries;
     window->capacity = capacity;
+    window->tail_slot = 0;
 }
 
 void mb_window_rest(struct mb_window *window)
@@ -145,15 +146,19 @@ void mb_window_rest(struct mb_window *window)
 __attribute__((noinline)) static enum mb_status ring_grow(struct mb_window *window)
 {
     uint64_t capacity = window->capacity * 2;
-    struct mb_entry *entries = calloc(capacity, sizeof *entries);
+    struct mb_entry *entries;
 
+    if (capacity > window->max_messages && window->capacity < window->max_messages)
+        capacity = window->max_messages;
+    entries = calloc(capacity, sizeof *entries);
     if (entries == NULL)
         return MB_NO_MEMORY;
     for (uint64_t s = window->tail; s != window->head; s++)
-        entries[s & (capacity - 1)] = *mb_window_at(window, s);
+        entries[s - window->tail] = *mb_window_at(window, s);
     free(window->entries);
     window->entries = entries;
     window->capacity = capacity;
+    window->tail_slot = 0;
     return MB_OK;
 }
 
@@ -286,6 +291,9 @@ void mb_window_trim(struct mb_window *window)
     }
     if (tail == window->tail)
         return;
+    /* What is empty begins anew: few messages use few entries, again and again. */
+    window->tail_slot =
+        tail == window->head ? 0 : (uint64_t)(mb_window_at(window, tail) - window->entries);
     window->tail = tail;
     mb_lane_arena_advance(&window->arena, tail, tail == window->head);
 }

@@ -99,7 +99,8 @@ struct mb_entry {
 
 struct mb_window {
     struct mb_entry *entries; /* capacity slots */
-    uint64_t capacity;        /* a power of two; grows up to what max_messages needs */
+    uint64_t capacity;        /* grows up to max_messages */
+    uint64_t tail_slot;       /* where the tail's entry is; its younger ones follow, around the end */
     uint64_t max_messages;
     uint64_t max_bytes;
     uint64_t tail; /* oldest sequence in the ring */
@@ -126,9 +127,12 @@ static inline uint64_t mb_window_count(const struct mb_window *window)
     return window->head - window->tail;
 }
 
+/* Of a sequence in the ring, or of the next one where there is room. */
 static inline struct mb_entry *mb_window_at(const struct mb_window *window, uint64_t sequence)
 {
-    return &window->entries[sequence & (window->capacity - 1)];
+    uint64_t slot = window->tail_slot + (sequence - window->tail);
+
+    return &window->entries[slot < window->capacity ? slot : slot - window->capacity];
 }
 
 /* Zeroed messages for a batch: fills messages[0 … count). MB_NO_MEMORY: none are taken. */
