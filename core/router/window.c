@@ -123,7 +123,7 @@ static void ring_shrink(struct mb_window *window, uint64_t needed)
     free(window->entries);
     window->entries = entries;
     window->capacity = capacity;
-    window->tail_slot = 0;
+    window->to_slot = 0 - window->tail;
 }
 
 void mb_window_rest(struct mb_window *window)
@@ -158,7 +158,7 @@ __attribute__((noinline)) static enum mb_status ring_grow(struct mb_window *wind
     free(window->entries);
     window->entries = entries;
     window->capacity = capacity;
-    window->tail_slot = 0;
+    window->to_slot = 0 - window->tail;
     return MB_OK;
 }
 
@@ -278,9 +278,10 @@ uint64_t mb_window_release_unsent(struct mb_window *window, struct mb_scope *onl
 void mb_window_trim(struct mb_window *window)
 {
     uint64_t tail = window->tail;
+    uint64_t slot = tail + window->to_slot;
 
     while (tail != window->head) {
-        struct mb_entry *entry = mb_window_at(window, tail);
+        struct mb_entry *entry = &window->entries[slot];
 
         if (!entry->resolved)
             break;
@@ -288,12 +289,12 @@ void mb_window_trim(struct mb_window *window)
         entry->scope->entries--;
         mb_window_give_messages(window, &entry->message, 1);
         tail++;
+        slot = slot + 1 < window->capacity ? slot + 1 : 0;
     }
     if (tail == window->tail)
         return;
     /* What is empty begins anew: few messages use few entries, again and again. */
-    window->tail_slot =
-        tail == window->head ? 0 : (uint64_t)(mb_window_at(window, tail) - window->entries);
+    window->to_slot = (tail == window->head ? 0 : slot) - tail;
     window->tail = tail;
     mb_lane_arena_advance(&window->arena, tail, tail == window->head);
 }

@@ -100,7 +100,7 @@ struct mb_entry {
 struct mb_window {
     struct mb_entry *entries; /* capacity slots */
     uint64_t capacity;        /* grows up to max_messages */
-    uint64_t tail_slot;       /* where the tail's entry is; its younger ones follow, around the end */
+    uint64_t to_slot;         /* what makes a sequence its slot, or one beyond the end */
     uint64_t max_messages;
     uint64_t max_bytes;
     uint64_t tail; /* oldest sequence in the ring */
@@ -130,7 +130,7 @@ static inline uint64_t mb_window_count(const struct mb_window *window)
 /* Of a sequence in the ring, or of the next one where there is room. */
 static inline struct mb_entry *mb_window_at(const struct mb_window *window, uint64_t sequence)
 {
-    uint64_t slot = window->tail_slot + (sequence - window->tail);
+    uint64_t slot = sequence + window->to_slot;
 
     return &window->entries[slot < window->capacity ? slot : slot - window->capacity];
 }
