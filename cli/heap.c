@@ -7,7 +7,7 @@
 #include <malloc.h>
 
 #define HEAPS       3
-#define LARGE_BYTES (600 * 1024)
+#define LARGE_BYTES (4 * 1024 * 1024)
 #define KEPT_BYTES  (512 * 1024)
 
 #define REST_EVERY_MS 30000
@@ -19,12 +19,11 @@
  * with every fault for days, though nothing is lost. With few heaps what one connection leaves is
  * used by the next; with one alone the lane and the library's threads wait for each other at it.
  *
- * Large pieces (what Kafka fetches, the batches that go there) stay mappings of their own, which go
- * when they are freed. By default the first one that is freed raises the bound for good, up to
- * 32 MiB: the next ones lie in the heap, and what is below the topmost stays. Each page of a
- * mapping is a fault, though, each time anew, and to unmap it halts the other threads. From 4 MiB
- * on instead of 600 KiB Kafka → Kafka takes a tenth less processor time, and 2 MiB more memory;
- * from 128 KiB on batches of RabbitMQ → Kafka were mappings, too.
+ * What Kafka fetches, and the batches that go there, are pieces of a megabyte or two. As mappings
+ * of their own each of their pages is a fault, each time anew, and to unmap one halts the other
+ * threads: in a heap they are used again. Larger ones stay mappings, which go when they are freed.
+ * By default the first one that is freed raises the bound for good, up to 32 MiB: the next ones lie
+ * in the heap, and what is below the topmost stays.
  */
 void cli_heap_settle(void)
 {

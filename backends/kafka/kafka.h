@@ -423,6 +423,7 @@ struct mb_source {
     size_t carry_count;
     uint64_t carry_bytes;
 
+    bool is_far;     /* a round trip takes long: a fetch brings more */
     bool nudges;     /* the library must be told that there is room again */
     size_t unnudged; /* messages taken since */
     uint64_t unnudged_bytes;

@@ -29,9 +29,15 @@ static const struct {
     /* The bytes of records only: what the library needs for each besides is more than that again
      * where records are small. */
     {"queued.max.messages.kbytes", "2048"},
-    {"fetch.max.bytes", "2097152"},
     {"max.partition.fetch.bytes", "1048576"},
 };
+
+/* One fetch is under way at a time: over a long path it is a round trip's worth, and a short path
+ * needs no buffers of that size. */
+#define FAR_MS     20
+#define FAR_ASK_MS 1000u
+#define FETCH_NEAR "1048576"
+#define FETCH_FAR  "2097152"
 
 static uint64_t traits(const void *endpoint, const void *options)
 {
@@ -57,8 +63,8 @@ static enum mb_status take_instance(struct mb_source *source, const struct mb_op
         source->is_static = true;
         return kafka_property_set(conf, "group.instance.id", name, err);
     }
-    if (kafka_instance_take(source->client.endpoint->brokers, source->group, &source->slot) !=
-        MB_OK)
+    if (source->slot.fd < 0 && kafka_instance_take(source->client.endpoint->brokers, source->group,
+                                                   &source->slot) != MB_OK)
         return MB_OK; /* more members than slots: this one is dynamic */
     kafka_instance_name(&source->slot, source->group, name, sizeof name);
     source->is_static = true;
@@ -86,6 +92,9 @@ static enum mb_status configure(struct mb_source *source, const struct mb_open_p
         status = source->nudges
                      ? kafka_property_set(conf, "queued.min.messages", "6000", err)
                      : kafka_property_set(conf, "queued.max.messages.kbytes", "4096", err);
+    if (status == MB_OK)
+        status = kafka_property_set(conf, "fetch.max.bytes",
+                                    source->is_far ? FETCH_FAR : FETCH_NEAR, err);
     if (status == MB_OK)
         status = take_instance(source, params, conf, err);
     if (status == MB_OK)
@@ -124,6 +133,51 @@ static enum mb_status create(const struct mb_open_params *params, struct mb_sour
     return kafka_subscription_set(source, &topics, err);
 }
 
+/* One life of the library's client: made and connected. */
+static enum mb_status start_client(struct mb_source *source, const struct mb_open_params *params,
+                                   const struct rd_kafka_metadata **ret_metadata,
+                                   struct mb_error *err)
+{
+    rd_kafka_conf_t *conf = rd_kafka_conf_new();
+    enum mb_status status = configure(source, params, conf, err);
+
+    if (status != MB_OK) {
+        rd_kafka_conf_destroy(conf);
+        return status;
+    }
+    status = kafka_client_init(&source->client, params, RD_KAFKA_CONSUMER, conf, err);
+    if (status != MB_OK)
+        return status;
+    source->records = rd_kafka_queue_get_consumer(source->client.rk);
+    kafka_client_wake_by(&source->client, source->records);
+    return kafka_connect(&source->client, source->topics.items, source->topics.count,
+                         params->timeout_ms, ret_metadata, err);
+}
+
+static void end_client(struct mb_source *source)
+{
+    if (source->records != NULL) {
+        rd_kafka_queue_cb_event_enable(source->records, NULL, NULL);
+        rd_kafka_queue_destroy(source->records);
+    }
+    source->records = NULL;
+    kafka_client_release(&source->client);
+}
+
+/* Asks once more what the connection is there for already. */
+static bool is_far(struct mb_source *source)
+{
+    const struct mb_host *host = source->host;
+    const struct rd_kafka_metadata *metadata = NULL;
+    int64_t began_ms = host->monotonic_ms(host->context);
+    struct mb_error ignored;
+
+    kafka_connect(&source->client, source->topics.items, 1, FAR_ASK_MS, &metadata, &ignored);
+    if (metadata != NULL)
+        rd_kafka_metadata_destroy(metadata);
+    return host->monotonic_ms(host->context) - began_ms >= FAR_MS;
+}
+
 static void source_close(struct mb_source *source);
 
 static enum mb_status source_open(const struct mb_open_params *params,
@@ -131,31 +185,23 @@ static enum mb_status source_open(const struct mb_open_params *params,
 {
     struct mb_source *source = NULL;
     const struct rd_kafka_metadata *metadata = NULL;
-    rd_kafka_conf_t *conf = NULL;
     enum mb_status status = create(params, &source, err);
 
-    if (status != MB_OK)
-        goto out;
-    conf = rd_kafka_conf_new();
-    status = configure(source, params, conf, err);
-    if (status != MB_OK) {
-        rd_kafka_conf_destroy(conf);
-        goto out;
+    if (status == MB_OK)
+        status = start_client(source, params, &metadata, err);
+    if (status == MB_OK && is_far(source)) {
+        rd_kafka_metadata_destroy(metadata);
+        metadata = NULL;
+        end_client(source);
+        source->is_far = true;
+        status = start_client(source, params, &metadata, err);
     }
-    status = kafka_client_init(&source->client, params, RD_KAFKA_CONSUMER, conf, err);
-    if (status != MB_OK)
-        goto out;
-    source->records = rd_kafka_queue_get_consumer(source->client.rk);
-    kafka_client_wake_by(&source->client, source->records);
-    status = kafka_connect(&source->client, source->topics.items, source->topics.count,
-                           params->timeout_ms, &metadata, err);
     if (status == MB_OK)
         status = kafka_subscription_check(source, metadata, err);
     if (status == MB_OK)
         status = kafka_positions_first(source, metadata, params->timeout_ms / 2, err);
     if (status == MB_OK)
         status = kafka_subscribe(source, err);
-out:
     if (metadata != NULL)
         rd_kafka_metadata_destroy(metadata);
     if (status == MB_OK) {
@@ -208,10 +254,8 @@ static void source_close(struct mb_source *source)
         if (!source->client.failed)
             leave(source);
         kafka_scopes_let_go(source);
-        rd_kafka_queue_cb_event_enable(source->records, NULL, NULL);
-        rd_kafka_queue_destroy(source->records);
     }
-    kafka_client_release(&source->client);
+    end_client(source);
     /* Somebody elsewhere goes by the name of a slot whose holder was fenced: it stays taken as long
      * as this process lives, so that the next instance takes another one. */
     if (!fenced)

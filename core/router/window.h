@@ -20,6 +20,8 @@
 
 #include <mbridge/sink.h>
 
+#include <assert.h>
+
 #define MB_SEQUENCE_NONE UINT64_MAX
 #define MB_SCOPES_MAX    65536u
 #define MB_WINDOW_KEPT   128u /* messages, for as long as the window lives */
@@ -132,6 +134,7 @@ static inline struct mb_entry *mb_window_at(const struct mb_window *window, uint
 {
     uint64_t slot = sequence + window->to_slot;
 
+    assert(sequence - window->tail < window->capacity);
     return &window->entries[slot < window->capacity ? slot : slot - window->capacity];
 }
 

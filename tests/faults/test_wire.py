@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Faults on the wire, in a random order that the seed repeats; and acknowledgement order."""
 
+import struct
+import time
+
 import pytest
 
 from support.clients import committed, produce, publish, read_topic
@@ -9,6 +12,9 @@ from support.pair import DIRECTIONS, WINDOW, Pair, columns
 from support.proxy import ProxiedKafka, Proxy
 from support.wait import until
 from support.wire import KINDS, RECOVER_S, Wire
+from support.wirewatch import Kafka
+
+FETCH = 1  # the API's key
 
 
 @pytest.fixture(scope="module")
@@ -111,3 +117,47 @@ def test_kafka_is_committed_only_after_rabbit_confirmed(kafka3, rabbit, fresh, t
         rabbit.resume()
     until(lambda: committed(kafka3.bootstrap, group) == 301, 60, "all committed", interval=0.2,
           detail=bridge.run.tail)
+
+
+class Fetches:
+    """How much a fetch may bring at most, by the requests that pass; each takes a while."""
+
+    def __init__(self, delay_s):
+        self.most = []
+        self._delay_s, self._frames = delay_s, {}
+
+    def __call__(self, link, way, data):
+        if way != "up":
+            return
+        time.sleep(self._delay_s)
+        for frame in self._frames.setdefault(link, Kafka.Frames()).add(data):
+            kind, version, _, name = struct.unpack_from(">hhih", frame, 4)
+            if kind == FETCH:
+                at = 14 + max(0, name) + (version >= 12) + (12 if version < 15 else 8)
+                self.most += struct.unpack_from(">i", frame, at)
+
+
+@pytest.mark.parametrize("delay_s, most", [(0, 1 << 20), (0.03, 2 << 20)], ids=["near", "far"])
+def test_a_fetch_brings_more_over_a_long_path(delay_s, most, proxied_kafka, rabbit, fresh, tmp_path,
+                                              dice, ending):
+    pair = ending(Pair("to_rabbit", proxied_kafka, rabbit, fresh, tmp_path, dice, rate=500))
+    endpoints = {"k": {"backend": "kafka", "brokers": proxied_kafka.proxied},
+                 "r": pair.endpoints["r"]}
+    bridge = ending(pair.bridge(text=config(fresh("bridge"), endpoints, [pair.route()])))
+    pair.feeder.start()
+    found = []
+    try:
+        for _ in range(5):  # a machine that is busy may make what is near look far
+            proxied_kafka.proxy.watch = fetches = Fetches(delay_s)
+            bridge.start()
+            pair.stream.wait_ended(pair.stream.ended + 100, poll=bridge.check)
+            assert bridge.run.terminate() == 0, bridge.run.tail()
+            found.append(set(fetches.most))
+            if found[-1] == {most}:
+                break
+    finally:
+        proxied_kafka.proxy.watch = None
+    assert found[-1] == {most}
+    pair.feeder.stop()
+    bridge.start()
+    pair.stream.finish(poll=bridge.check).assert_kept(duplicates_max=0)
