@@ -14,6 +14,13 @@
 #define CLOSE_TIMEOUT_MS  3000
 #define FENCED_RETRY_MS   10000
 
+/* One fetch is under way at a time: over a long path it is a round trip's worth, and a short path
+ * needs no buffers of that size. */
+#define FAR_MS     20
+#define FAR_ASK_MS 1000u
+#define FETCH_NEAR "1048576"
+#define FETCH_FAR  "2097152"
+
 static const struct {
     const char *name;
     const char *value;
@@ -31,13 +38,6 @@ static const struct {
     {"queued.max.messages.kbytes", "2048"},
     {"max.partition.fetch.bytes", "1048576"},
 };
-
-/* One fetch is under way at a time: over a long path it is a round trip's worth, and a short path
- * needs no buffers of that size. */
-#define FAR_MS     20
-#define FAR_ASK_MS 1000u
-#define FETCH_NEAR "1048576"
-#define FETCH_FAR  "2097152"
 
 static uint64_t traits(const void *endpoint, const void *options)
 {
