@@ -157,12 +157,24 @@ def measure_bridge(places, cell):
     return moved
 
 
+def warm_up(places, cells):
+    """Each pair once, uncounted: brokers are slow at first, and the halves, which come first, would
+    pay for it."""
+    for cell in {(cell.source, cell.sink): cell for cell in reversed(cells)}.values():
+        try:
+            measure_halves(places, cell)
+            measure_bridge(places, cell)
+        except Exception as error:  # who measures afterwards will say it again
+            print(f"  {cell.source} → {cell.sink}: {error}", file=sys.stderr, flush=True)
+
+
 def measure(places, cells, options):
     """Summaries of the cells. Every round does all of them, the raw halves just before the bridge,
     and those by hand, if they are asked for, just after it. A cell that fails is left out from there
     on, and says why."""
     results = [Results(cell) for cell in cells]
     failures = {}
+    warm_up(places, cells)
     for number in range(options.rounds):
         print(f"round {number + 1} of {options.rounds}", file=sys.stderr)
         for result in results:
