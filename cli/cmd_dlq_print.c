@@ -192,23 +192,23 @@ struct property {
 
 #define PROPERTIES_COUNT 11
 
-static void properties_of(const struct mb_message *message, struct property *properties)
+static void list_properties(const struct mb_properties *properties, struct property *ret_list)
 {
     const struct property all[PROPERTIES_COUNT] = {
-        {MB_HAS_CONTENT_TYPE, "content_type", message->content_type},
-        {MB_HAS_CONTENT_ENCODING, "content_encoding", message->content_encoding},
-        {MB_HAS_SUBJECT, "subject", message->subject},
-        {MB_HAS_TO, "to", message->to},
-        {MB_HAS_REPLY_TO, "reply_to", message->reply_to},
-        {MB_HAS_GROUP_ID, "group_id", message->group_id},
-        {MB_HAS_REPLY_TO_GROUP_ID, "reply_to_group_id", message->reply_to_group_id},
-        {MB_HAS_USER_ID, "user_id", message->user_id},
-        {MB_HAS_APP_ID, "app_id", message->app_id},
-        {MB_HAS_EXCHANGE, "exchange", message->exchange},
-        {MB_HAS_ROUTING_KEY, "routing_key", message->routing_key},
+        {MB_HAS_CONTENT_TYPE, "content_type", properties->content_type},
+        {MB_HAS_CONTENT_ENCODING, "content_encoding", properties->content_encoding},
+        {MB_HAS_SUBJECT, "subject", properties->subject},
+        {MB_HAS_TO, "to", properties->to},
+        {MB_HAS_REPLY_TO, "reply_to", properties->reply_to},
+        {MB_HAS_GROUP_ID, "group_id", properties->group_id},
+        {MB_HAS_REPLY_TO_GROUP_ID, "reply_to_group_id", properties->reply_to_group_id},
+        {MB_HAS_USER_ID, "user_id", properties->user_id},
+        {MB_HAS_APP_ID, "app_id", properties->app_id},
+        {MB_HAS_EXCHANGE, "exchange", properties->exchange},
+        {MB_HAS_ROUTING_KEY, "routing_key", properties->routing_key},
     };
 
-    memcpy(properties, all, sizeof all);
+    memcpy(ret_list, all, sizeof all);
 }
 
 static void json_id(struct mb_text *text, const char *name, const struct mb_id *id)
@@ -223,20 +223,21 @@ static void json_id(struct mb_text *text, const char *name, const struct mb_id *
 
 static void json_properties(struct mb_text *text, const struct mb_message *message)
 {
-    struct property properties[PROPERTIES_COUNT];
+    const struct mb_properties *properties = mb_properties_of(message);
+    struct property list[PROPERTIES_COUNT];
     uint32_t present = message->present;
 
-    properties_of(message, properties);
+    list_properties(properties, list);
     for (size_t i = 0; i < PROPERTIES_COUNT; i++) {
-        if ((present & properties[i].bit) != 0)
-            json_bytes(text, properties[i].name, properties[i].value);
+        if ((present & list[i].bit) != 0)
+            json_bytes(text, list[i].name, list[i].value);
     }
     if ((present & MB_HAS_MESSAGE_ID) != 0)
-        json_id(text, "message_id", &message->message_id);
+        json_id(text, "message_id", &properties->message_id);
     if ((present & MB_HAS_CORRELATION_ID) != 0)
-        json_id(text, "correlation_id", &message->correlation_id);
+        json_id(text, "correlation_id", &properties->correlation_id);
     if ((present & MB_HAS_GROUP_SEQUENCE) != 0)
-        json_number(text, "group_sequence", message->group_sequence);
+        json_number(text, "group_sequence", properties->group_sequence);
     if ((present & MB_HAS_TIMESTAMP) != 0)
         json_number(text, "timestamp_ms", message->timestamp_ms);
     if ((present & MB_HAS_TTL) != 0 && message->ttl_ms <= INT64_MAX)

@@ -187,6 +187,8 @@ enum mb_status mb_carry_prepare(struct mb_carry *carry, const struct mb_outgoing
     if (status != MB_OK)
         return status;
     mb_message_copy(natural, message);
+    if (!mb_properties_own(natural, &carry->scratch.arena))
+        return no_memory(err);
     natural->raw_kind = MB_RAW_NONE;
     natural->raw = MB_SLICE_NULL;
     ret_carried->message = natural;

@@ -96,32 +96,49 @@ static uint32_t promoted_field(struct mb_slice name)
     }
 }
 
-void mb_field_promote(struct mb_message *message, const struct mb_header *header)
+bool mb_properties_own(struct mb_message *message, struct mb_arena *arena)
+{
+    struct mb_properties *own = mb_arena_alloc(arena, sizeof *own);
+
+    if (own == NULL)
+        return false;
+    *own = *mb_properties_of(message);
+    message->properties = own;
+    return true;
+}
+
+bool mb_field_promote(struct mb_message *message, const struct mb_header *header,
+                      struct mb_arena *arena)
 {
     struct mb_slice text = header->value.as.bytes;
     uint32_t field;
 
     if (header->value.type != MB_STRING || header->section != MB_SECTION_APPLICATION)
-        return;
+        return true;
     field = promoted_field(header->name);
+    if (field == 0)
+        return true;
+    if (message->properties == NULL && !mb_properties_own(message, arena))
+        return false;
     message->present |= field;
     switch (field) {
     case MB_HAS_SUBJECT:
-        message->subject = text;
-        return;
+        message->properties->subject = text;
+        break;
     case MB_HAS_MESSAGE_ID:
-        message->message_id = (struct mb_id){.kind = MB_ID_STRING, .bytes = text};
-        return;
+        message->properties->message_id = (struct mb_id){.kind = MB_ID_STRING, .bytes = text};
+        break;
     case MB_HAS_CONTENT_TYPE:
-        message->content_type = text;
-        return;
+        message->properties->content_type = text;
+        break;
     case MB_HAS_CORRELATION_ID:
-        message->correlation_id = (struct mb_id){.kind = MB_ID_STRING, .bytes = text};
-        return;
+        message->properties->correlation_id = (struct mb_id){.kind = MB_ID_STRING, .bytes = text};
+        break;
     case MB_HAS_CONTENT_ENCODING:
-        message->content_encoding = text;
-        return;
+        message->properties->content_encoding = text;
+        break;
     default:
-        return;
+        break;
     }
+    return true;
 }

@@ -3,7 +3,7 @@
 #ifndef MBRIDGE_KIT_FIELD_H
 #define MBRIDGE_KIT_FIELD_H
 
-#include <mbridge/message.h>
+#include <mbridge/source.h>
 
 /* "content-type" for MB_HAS_CONTENT_TYPE, "body" for MB_LOST_BODY, …; NULL: no such bit. This is
  * also the name of the header that shows the property where a platform has no place for it. */
@@ -22,7 +22,14 @@ uint64_t mb_field_of(struct mb_slice name);
      MB_HAS_SUBJECT)
 
 /* Sets the property that a textual header shows, if it is one of the five and its value is text;
- * the header stays in the list. Of several headers of one name the last one counts. */
-void mb_field_promote(struct mb_message *message, const struct mb_header *header);
+ * the header stays in the list. Of several headers of one name the last one counts. Properties that
+ * the message has must be its own; one without gets them in the arena. false: out of memory. */
+bool mb_field_promote(struct mb_message *message, const struct mb_header *header,
+                      struct mb_arena *arena);
+
+/* Gives the message properties of its own, in the arena: a copy of those that it had, or empty
+ * ones. Whoever writes into properties that another message has too does this first. false: out of
+ * memory. */
+bool mb_properties_own(struct mb_message *message, struct mb_arena *arena);
 
 #endif

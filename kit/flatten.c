@@ -138,37 +138,39 @@ static struct mb_value value_of_slice(struct mb_slice slice)
 
 static struct mb_value value_of_field(const struct mb_message *message, uint64_t field)
 {
+    const struct mb_properties *properties = mb_properties_of(message);
+
     switch (field) {
     case MB_HAS_KEY:
         return value_of_slice(message->key);
     case MB_HAS_MESSAGE_ID:
-        return value_of_id(&message->message_id);
+        return value_of_id(&properties->message_id);
     case MB_HAS_CORRELATION_ID:
-        return value_of_id(&message->correlation_id);
+        return value_of_id(&properties->correlation_id);
     case MB_HAS_CONTENT_TYPE:
-        return value_of_slice(message->content_type);
+        return value_of_slice(properties->content_type);
     case MB_HAS_CONTENT_ENCODING:
-        return value_of_slice(message->content_encoding);
+        return value_of_slice(properties->content_encoding);
     case MB_HAS_SUBJECT:
-        return value_of_slice(message->subject);
+        return value_of_slice(properties->subject);
     case MB_HAS_TO:
-        return value_of_slice(message->to);
+        return value_of_slice(properties->to);
     case MB_HAS_REPLY_TO:
-        return value_of_slice(message->reply_to);
+        return value_of_slice(properties->reply_to);
     case MB_HAS_GROUP_ID:
-        return value_of_slice(message->group_id);
+        return value_of_slice(properties->group_id);
     case MB_HAS_GROUP_SEQUENCE:
-        return (struct mb_value){.type = MB_U32, .as.u = message->group_sequence};
+        return (struct mb_value){.type = MB_U32, .as.u = properties->group_sequence};
     case MB_HAS_REPLY_TO_GROUP_ID:
-        return value_of_slice(message->reply_to_group_id);
+        return value_of_slice(properties->reply_to_group_id);
     case MB_HAS_USER_ID:
-        return value_of_slice(message->user_id);
+        return value_of_slice(properties->user_id);
     case MB_HAS_APP_ID:
-        return value_of_slice(message->app_id);
+        return value_of_slice(properties->app_id);
     case MB_HAS_EXCHANGE:
-        return value_of_slice(message->exchange);
+        return value_of_slice(properties->exchange);
     case MB_HAS_ROUTING_KEY:
-        return value_of_slice(message->routing_key);
+        return value_of_slice(properties->routing_key);
     case MB_HAS_TIMESTAMP:
         return (struct mb_value){.type = MB_TIMESTAMP_MS, .as.i = message->timestamp_ms};
     case MB_HAS_TTL:
@@ -220,8 +222,10 @@ enum mb_status mb_flatten_headers(const struct mb_message *message, uint64_t sho
     natural->headers = list.headers;
     natural->headers_count = list.count;
     natural->present &= ~(uint32_t)(MB_FIELDS_PROMOTED | shown);
-    for (uint32_t i = 0; i < list.count; i++)
-        mb_field_promote(natural, &list.headers[i]);
+    for (uint32_t i = 0; i < list.count; i++) {
+        if (!mb_field_promote(natural, &list.headers[i], &scratch->arena))
+            return MB_NO_MEMORY;
+    }
     return MB_OK;
 }
 

@@ -6,23 +6,28 @@
     {                                                                                              \
         .kind = (kind_), .offset = (uint16_t)offsetof(struct mb_message, member)                   \
     }
+#define PROPERTY(kind_, member)                                                                    \
+    {                                                                                              \
+        .kind = (kind_), .is_property = true,                                                      \
+        .offset = (uint16_t)offsetof(struct mb_properties, member)                                 \
+    }
 
 const struct mb_field_place mb_field_places[MB_FIELDS_COUNT] = {
     PLACE(MB_FIELD_SLICE, key),
-    PLACE(MB_FIELD_ID, message_id),
-    PLACE(MB_FIELD_ID, correlation_id),
-    PLACE(MB_FIELD_SLICE, content_type),
-    PLACE(MB_FIELD_SLICE, content_encoding),
-    PLACE(MB_FIELD_SLICE, subject),
-    PLACE(MB_FIELD_SLICE, to),
-    PLACE(MB_FIELD_SLICE, reply_to),
-    PLACE(MB_FIELD_SLICE, group_id),
-    PLACE(MB_FIELD_U32, group_sequence),
-    PLACE(MB_FIELD_SLICE, reply_to_group_id),
-    PLACE(MB_FIELD_SLICE, user_id),
-    PLACE(MB_FIELD_SLICE, app_id),
-    PLACE(MB_FIELD_SLICE, exchange),
-    PLACE(MB_FIELD_SLICE, routing_key),
+    PROPERTY(MB_FIELD_ID, message_id),
+    PROPERTY(MB_FIELD_ID, correlation_id),
+    PROPERTY(MB_FIELD_SLICE, content_type),
+    PROPERTY(MB_FIELD_SLICE, content_encoding),
+    PROPERTY(MB_FIELD_SLICE, subject),
+    PROPERTY(MB_FIELD_SLICE, to),
+    PROPERTY(MB_FIELD_SLICE, reply_to),
+    PROPERTY(MB_FIELD_SLICE, group_id),
+    PROPERTY(MB_FIELD_U32, group_sequence),
+    PROPERTY(MB_FIELD_SLICE, reply_to_group_id),
+    PROPERTY(MB_FIELD_SLICE, user_id),
+    PROPERTY(MB_FIELD_SLICE, app_id),
+    PROPERTY(MB_FIELD_SLICE, exchange),
+    PROPERTY(MB_FIELD_SLICE, routing_key),
     PLACE(MB_FIELD_TIMESTAMP, timestamp_ms),
     PLACE(MB_FIELD_U64, ttl_ms),
     PLACE(MB_FIELD_I64, expires_at_ms),
@@ -57,6 +62,8 @@ static bool field_same(const struct mb_message *a, const struct mb_message *b, u
     const void *of_a = mb_field_at(a, field);
     const void *of_b = mb_field_at(b, field);
 
+    if (of_a == of_b)
+        return true; /* both have the same properties */
     switch ((enum mb_field_kind)mb_field_places[field].kind) {
     case MB_FIELD_SLICE:
         return slice_same(of_a, of_b);

@@ -89,7 +89,8 @@ enum mb_field_kind {
 
 struct mb_field_place {
     uint8_t kind; /* enum mb_field_kind */
-    uint16_t offset;
+    bool is_property;
+    uint16_t offset; /* in struct mb_properties, or in struct mb_message */
 };
 
 /* By the number of the bit. */
@@ -97,12 +98,18 @@ extern const struct mb_field_place mb_field_places[MB_FIELDS_COUNT];
 
 static inline const void *mb_field_at(const struct mb_message *message, unsigned field)
 {
-    return (const char *)message + mb_field_places[field].offset;
+    const struct mb_field_place *place = &mb_field_places[field];
+
+    return (place->is_property ? (const char *)mb_properties_of(message) : (const char *)message) +
+           place->offset;
 }
 
+/* Of a message with properties of its own. */
 static inline void *mb_field_in(struct mb_message *message, unsigned field)
 {
-    return (char *)message + mb_field_places[field].offset;
+    const struct mb_field_place *place = &mb_field_places[field];
+
+    return (place->is_property ? (char *)message->properties : (char *)message) + place->offset;
 }
 
 /* enum mb_field: present in one of them, or different. */

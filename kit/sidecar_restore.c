@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "kit/field.h"
 #include "kit/sidecar_reader.h"
 
 /* ---- bytes ---- */
@@ -104,7 +105,8 @@ static void get_id(struct mb_sidecar_reader *reader, struct mb_id *ret_id)
 void mb_sidecar_get_field(struct mb_sidecar_reader *reader, unsigned field, bool wanted,
                           int64_t base_ms)
 {
-    struct mb_message ignored;
+    struct mb_properties ignored_properties;
+    struct mb_message ignored = {.properties = &ignored_properties};
     struct mb_message *message = wanted ? reader->message : &ignored;
     void *at = mb_field_in(message, field);
     uint64_t number;
@@ -403,6 +405,8 @@ enum mb_status mb_sidecar_restore(const struct mb_message *natural, struct mb_ar
     ret_message->sidecar = MB_SLICE_NULL;
     if (sidecar.data == NULL)
         return MB_OK;
+    if (!mb_properties_own(ret_message, arena))
+        return MB_NO_MEMORY;
     reader.natural = natural;
     reader.message = ret_message;
     reader.arena = arena;

@@ -145,10 +145,11 @@ static void put_guarded(struct encoding *encoding, uint32_t field, bool allowed,
 static void put_envelope(struct encoding *encoding)
 {
     const struct mb_message *message = encoding->message;
+    const struct mb_properties *properties = mb_properties_of(message);
     struct amqp_writer *writer = encoding->writer;
 
-    put_text(encoding, MB_HAS_CONTENT_TYPE, message->content_type, AMQP_PROPERTY_CONTENT_TYPE);
-    put_text(encoding, MB_HAS_CONTENT_ENCODING, message->content_encoding,
+    put_text(encoding, MB_HAS_CONTENT_TYPE, properties->content_type, AMQP_PROPERTY_CONTENT_TYPE);
+    put_text(encoding, MB_HAS_CONTENT_ENCODING, properties->content_encoding,
              AMQP_PROPERTY_CONTENT_ENCODING);
     put_headers(encoding);
     put_delivery_mode(encoding, (message->present & MB_HAS_DURABLE) != 0,
@@ -157,19 +158,20 @@ static void put_envelope(struct encoding *encoding)
         amqp_put_u8(writer, message->priority);
         encoding->flags |= AMQP_PROPERTY_PRIORITY;
     }
-    put_id(encoding, MB_HAS_CORRELATION_ID, &message->correlation_id, AMQP_PROPERTY_CORRELATION_ID);
-    put_guarded(encoding, MB_HAS_REPLY_TO, may_reply_to(message->reply_to), message->reply_to,
+    put_id(encoding, MB_HAS_CORRELATION_ID, &properties->correlation_id,
+           AMQP_PROPERTY_CORRELATION_ID);
+    put_guarded(encoding, MB_HAS_REPLY_TO, may_reply_to(properties->reply_to), properties->reply_to,
                 AMQP_PROPERTY_REPLY_TO);
     put_expiration(encoding);
-    put_id(encoding, MB_HAS_MESSAGE_ID, &message->message_id, AMQP_PROPERTY_MESSAGE_ID);
+    put_id(encoding, MB_HAS_MESSAGE_ID, &properties->message_id, AMQP_PROPERTY_MESSAGE_ID);
     if ((message->present & MB_HAS_TIMESTAMP) != 0 && message->timestamp_ms >= 0) {
         amqp_put_u64(writer, (uint64_t)message->timestamp_ms / 1000);
         encoding->flags |= AMQP_PROPERTY_TIMESTAMP;
     }
-    put_text(encoding, MB_HAS_SUBJECT, message->subject, AMQP_PROPERTY_TYPE);
-    put_guarded(encoding, MB_HAS_USER_ID, may_say_user_id(encoding->settings, message->user_id),
-                message->user_id, AMQP_PROPERTY_USER_ID);
-    put_text(encoding, MB_HAS_APP_ID, message->app_id, AMQP_PROPERTY_APP_ID);
+    put_text(encoding, MB_HAS_SUBJECT, properties->subject, AMQP_PROPERTY_TYPE);
+    put_guarded(encoding, MB_HAS_USER_ID, may_say_user_id(encoding->settings, properties->user_id),
+                properties->user_id, AMQP_PROPERTY_USER_ID);
+    put_text(encoding, MB_HAS_APP_ID, properties->app_id, AMQP_PROPERTY_APP_ID);
 }
 
 /* ---- from the bytes that came ------------------------------------------------------------- */

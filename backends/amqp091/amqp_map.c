@@ -2,6 +2,7 @@
 /* Wire → envelope, by the tables of docs/fidelity.md. Pure: no I/O, no clock. */
 #include "amqp_map.h"
 
+#include <kit/field.h>
 #include <kit/utf8.h>
 
 static const unsigned char nothing[1];
@@ -38,50 +39,51 @@ bool amqp_read_ttl(struct mb_slice text, uint64_t *ret_ttl_ms)
 }
 
 /* Everything but the headers, whose table is given back. */
-static uint32_t decode_properties(struct amqp_cursor *properties, struct mb_message *message,
+static uint32_t decode_properties(struct amqp_cursor *cursor, struct mb_message *message,
                                   struct mb_slice *ret_table)
 {
-    unsigned flags = amqp_take_u16(properties);
+    struct mb_properties *properties = message->properties;
+    unsigned flags = amqp_take_u16(cursor);
     uint32_t present = 0;
     uint64_t seconds;
 
-    for (unsigned more = flags; (more & AMQP_PROPERTY_MORE_FLAGS) != 0 && !properties->bad;)
-        more = amqp_take_u16(properties);
+    for (unsigned more = flags; (more & AMQP_PROPERTY_MORE_FLAGS) != 0 && !cursor->bad;)
+        more = amqp_take_u16(cursor);
     if (flags & AMQP_PROPERTY_CONTENT_TYPE) {
         present |= MB_HAS_CONTENT_TYPE;
-        message->content_type = take_property(properties);
+        properties->content_type = take_property(cursor);
     }
     if (flags & AMQP_PROPERTY_CONTENT_ENCODING) {
         present |= MB_HAS_CONTENT_ENCODING;
-        message->content_encoding = take_property(properties);
+        properties->content_encoding = take_property(cursor);
     }
     if (flags & AMQP_PROPERTY_HEADERS)
-        *ret_table = amqp_take_bytes(properties, amqp_take_u32(properties));
+        *ret_table = amqp_take_bytes(cursor, amqp_take_u32(cursor));
     if (flags & AMQP_PROPERTY_DELIVERY_MODE) {
         present |= MB_HAS_DURABLE;
-        message->durable = amqp_take_u8(properties) == AMQP_MODE_PERSISTENT;
+        message->durable = amqp_take_u8(cursor) == AMQP_MODE_PERSISTENT;
     }
     if (flags & AMQP_PROPERTY_PRIORITY) {
         present |= MB_HAS_PRIORITY;
-        message->priority = amqp_take_u8(properties);
+        message->priority = amqp_take_u8(cursor);
     }
     if (flags & AMQP_PROPERTY_CORRELATION_ID) {
         present |= MB_HAS_CORRELATION_ID;
-        decode_id(properties, &message->correlation_id);
+        decode_id(cursor, &properties->correlation_id);
     }
     if (flags & AMQP_PROPERTY_REPLY_TO) {
         present |= MB_HAS_REPLY_TO;
-        message->reply_to = take_property(properties);
+        properties->reply_to = take_property(cursor);
     }
     if ((flags & AMQP_PROPERTY_EXPIRATION) &&
-        amqp_read_ttl(take_property(properties), &message->ttl_ms))
+        amqp_read_ttl(take_property(cursor), &message->ttl_ms))
         present |= MB_HAS_TTL;
     if (flags & AMQP_PROPERTY_MESSAGE_ID) {
         present |= MB_HAS_MESSAGE_ID;
-        decode_id(properties, &message->message_id);
+        decode_id(cursor, &properties->message_id);
     }
     if (flags & AMQP_PROPERTY_TIMESTAMP) {
-        seconds = amqp_take_u64(properties);
+        seconds = amqp_take_u64(cursor);
         if (seconds <= INT64_MAX / 1000) {
             present |= MB_HAS_TIMESTAMP;
             message->timestamp_ms = (int64_t)seconds * 1000;
@@ -90,18 +92,18 @@ static uint32_t decode_properties(struct amqp_cursor *properties, struct mb_mess
     }
     if (flags & AMQP_PROPERTY_TYPE) {
         present |= MB_HAS_SUBJECT;
-        message->subject = take_property(properties);
+        properties->subject = take_property(cursor);
     }
     if (flags & AMQP_PROPERTY_USER_ID) {
         present |= MB_HAS_USER_ID;
-        message->user_id = take_property(properties);
+        properties->user_id = take_property(cursor);
     }
     if (flags & AMQP_PROPERTY_APP_ID) {
         present |= MB_HAS_APP_ID;
-        message->app_id = take_property(properties);
+        properties->app_id = take_property(cursor);
     }
     if (flags & AMQP_PROPERTY_CLUSTER_ID) {
-        amqp_take_shortstr(properties); /* reserved: carried with the raw bytes alone */
+        amqp_take_shortstr(cursor); /* reserved: carried with the raw bytes alone */
         message->unheld |= MB_LOST_PROPERTY;
     }
     return present;
@@ -166,12 +168,12 @@ static void interpret_group(struct mb_message *message, const struct mb_header *
 
     if (AMQP_NAME_IS(header->name, AMQP_HEADER_GROUP) && value->type == MB_STRING) {
         message->present |= MB_HAS_GROUP_ID;
-        message->group_id = value->as.bytes;
+        message->properties->group_id = value->as.bytes;
     } else if (AMQP_NAME_IS(header->name, AMQP_HEADER_SEQUENCE)) {
         if (value->type == MB_I32 && value->as.i >= 0)
-            message->group_sequence = (uint32_t)value->as.i;
+            message->properties->group_sequence = (uint32_t)value->as.i;
         else if (value->type == MB_U32 && value->as.u > INT32_MAX)
-            message->group_sequence = (uint32_t)value->as.u;
+            message->properties->group_sequence = (uint32_t)value->as.u;
         else
             return;
         message->present |= MB_HAS_GROUP_SEQUENCE;
@@ -181,6 +183,7 @@ static void interpret_group(struct mb_message *message, const struct mb_header *
 void amqp_headers_interpret(struct mb_message *message, struct mb_header *headers, uint32_t count)
 {
     static const size_t own_size = sizeof AMQP_HEADER_OWN - 1;
+    struct mb_properties *properties = message->properties;
 
     for (uint32_t i = 0; i < count; i++) {
         struct mb_header *header = &headers[i];
@@ -191,17 +194,18 @@ void amqp_headers_interpret(struct mb_message *message, struct mb_header *header
         if (name[0] == 'J')
             interpret_group(message, header);
         else if (AMQP_NAME_IS(header->name, AMQP_HEADER_MESSAGE))
-            interpret_id(message, &header->value, MB_HAS_MESSAGE_ID, &message->message_id);
+            interpret_id(message, &header->value, MB_HAS_MESSAGE_ID, &properties->message_id);
         else if (AMQP_NAME_IS(header->name, AMQP_HEADER_CORREL))
-            interpret_id(message, &header->value, MB_HAS_CORRELATION_ID, &message->correlation_id);
+            interpret_id(message, &header->value, MB_HAS_CORRELATION_ID,
+                         &properties->correlation_id);
         else if (header->name.size > own_size && memcmp(name, AMQP_HEADER_OWN, own_size) == 0 &&
                  interpret_own(message, header))
             header->section = MB_SECTION_BRIDGE;
     }
     /* On the default exchange the routing key is the queue's name: one key for all. */
-    if ((message->present & MB_HAS_KEY) == 0 && message->exchange.size > 0) {
+    if ((message->present & MB_HAS_KEY) == 0 && properties->exchange.size > 0) {
         message->present |= MB_HAS_KEY;
-        message->key = message->routing_key;
+        message->key = properties->routing_key;
     }
 }
 
@@ -314,7 +318,7 @@ enum mb_status amqp_message_decode(const struct amqp_event *delivery, bool reads
     struct amqp_cursor cursor;
     unsigned char *copy = mb_arena_alloc(arena, size);
 
-    if (copy == NULL)
+    if (copy == NULL || !mb_properties_own(message, arena))
         return MB_NO_MEMORY;
     memcpy(copy, delivery->arguments.data, delivery->arguments.size);
     cursor = amqp_cursor_of((struct mb_slice){copy, delivery->arguments.size});
@@ -322,8 +326,8 @@ enum mb_status amqp_message_decode(const struct amqp_event *delivery, bool reads
     amqp_take_shortstr(&cursor); /* the consumer's tag */
     message->token = amqp_take_u64(&cursor);
     message->redelivered = amqp_take_u8(&cursor) != 0;
-    message->exchange = take_property(&cursor);
-    message->routing_key = take_property(&cursor);
+    message->properties->exchange = take_property(&cursor);
+    message->properties->routing_key = take_property(&cursor);
     if (cursor.bad)
         return MB_INVALID;
 

@@ -117,11 +117,11 @@ static void project_guarded(struct projection *projection)
 
     if ((natural->present & MB_HAS_USER_ID) != 0 &&
         (username == NULL || username[0] == '\0' ||
-         !amqp_name_is(natural->user_id, username, strlen(username))))
+         !amqp_name_is(natural->properties->user_id, username, strlen(username))))
         natural->present &= ~(uint32_t)MB_HAS_USER_ID;
     /* Direct reply-to needs a consumer on the same channel. */
     if ((natural->present & MB_HAS_REPLY_TO) != 0 &&
-        AMQP_NAME_IS(natural->reply_to, "amq.rabbitmq.reply-to"))
+        AMQP_NAME_IS(natural->properties->reply_to, "amq.rabbitmq.reply-to"))
         natural->present &= ~(uint32_t)MB_HAS_REPLY_TO;
     if (natural->ttl_ms > UINT32_MAX)
         natural->present &= ~(uint32_t)MB_HAS_TTL;
@@ -134,6 +134,7 @@ static void project_guarded(struct projection *projection)
 static enum mb_status project_properties(struct projection *projection)
 {
     struct mb_message *natural = projection->natural;
+    struct mb_properties *properties = natural->properties;
     enum mb_status status;
     bool is_json;
 
@@ -153,21 +154,22 @@ static enum mb_status project_properties(struct projection *projection)
                         MB_HAS_APP_ID;
     if (is_json && (natural->present & MB_HAS_CONTENT_TYPE) == 0) {
         natural->present |= MB_HAS_CONTENT_TYPE;
-        natural->content_type = MB_SLICE_LITERAL("application/json");
+        properties->content_type = MB_SLICE_LITERAL("application/json");
     }
-    project_text(natural, MB_HAS_CONTENT_TYPE, &natural->content_type);
-    project_text(natural, MB_HAS_CONTENT_ENCODING, &natural->content_encoding);
-    project_text(natural, MB_HAS_REPLY_TO, &natural->reply_to);
-    project_text(natural, MB_HAS_SUBJECT, &natural->subject);
-    project_text(natural, MB_HAS_APP_ID, &natural->app_id);
+    project_text(natural, MB_HAS_CONTENT_TYPE, &properties->content_type);
+    project_text(natural, MB_HAS_CONTENT_ENCODING, &properties->content_encoding);
+    project_text(natural, MB_HAS_REPLY_TO, &properties->reply_to);
+    project_text(natural, MB_HAS_SUBJECT, &properties->subject);
+    project_text(natural, MB_HAS_APP_ID, &properties->app_id);
     project_guarded(projection);
     if ((natural->present & MB_HAS_DURABLE) == 0 && projection->encoding->persistent) {
         natural->present |= MB_HAS_DURABLE;
         natural->durable = true;
     }
-    status = project_id(projection, MB_HAS_MESSAGE_ID, &natural->message_id, SUBSTITUTE_MESSAGE_ID);
+    status =
+        project_id(projection, MB_HAS_MESSAGE_ID, &properties->message_id, SUBSTITUTE_MESSAGE_ID);
     if (status == MB_OK)
-        status = project_id(projection, MB_HAS_CORRELATION_ID, &natural->correlation_id,
+        status = project_id(projection, MB_HAS_CORRELATION_ID, &properties->correlation_id,
                             SUBSTITUTE_CORRELATION_ID);
     return status;
 }
@@ -176,18 +178,19 @@ static enum mb_status project_properties(struct projection *projection)
 static void project_groups(struct projection *projection)
 {
     const struct mb_message *message = projection->message;
+    const struct mb_properties *properties = mb_properties_of(message);
     struct mb_value *sequence = &projection->substitutes[SUBSTITUTE_GROUP_SEQUENCE];
 
-    if ((message->present & MB_HAS_GROUP_ID) != 0 && mb_utf8_valid(message->group_id))
-        want(projection, SUBSTITUTE_GROUP_ID, MB_STRING, message->group_id);
+    if ((message->present & MB_HAS_GROUP_ID) != 0 && mb_utf8_valid(properties->group_id))
+        want(projection, SUBSTITUTE_GROUP_ID, MB_STRING, properties->group_id);
     if ((message->present & MB_HAS_GROUP_SEQUENCE) != 0) {
-        bool is_small = message->group_sequence <= INT32_MAX;
+        bool is_small = properties->group_sequence <= INT32_MAX;
 
         want(projection, SUBSTITUTE_GROUP_SEQUENCE, is_small ? MB_I32 : MB_U32, MB_SLICE_NULL);
         if (is_small)
-            sequence->as.i = (int64_t)message->group_sequence;
+            sequence->as.i = (int64_t)properties->group_sequence;
         else
-            sequence->as.u = message->group_sequence;
+            sequence->as.u = properties->group_sequence;
     }
 }
 
@@ -207,7 +210,7 @@ void amqp_route_of(const struct mb_outgoing *item, const struct mb_message *mess
     if (ret_route->routing_key.data != NULL)
         return;
     if ((message->present & MB_HAS_ROUTING_KEY) != 0)
-        ret_route->routing_key = message->routing_key;
+        ret_route->routing_key = mb_properties_of(message)->routing_key;
     else if ((message->present & MB_HAS_KEY) != 0 && message->key.data != NULL &&
              message->key.size <= AMQP_SHORTSTR_MAX && mb_utf8_valid(message->key))
         ret_route->routing_key = message->key;
@@ -224,8 +227,8 @@ static void project_route(struct projection *projection, const struct mb_outgoin
 
     amqp_route_of(item, message, &route);
     natural->present |= MB_HAS_EXCHANGE | MB_HAS_ROUTING_KEY;
-    natural->exchange = route.exchange;
-    natural->routing_key = route.routing_key;
+    natural->properties->exchange = route.exchange;
+    natural->properties->routing_key = route.routing_key;
     if ((message->present & MB_HAS_KEY) == 0)
         return;
     if (message->key.data == NULL)
@@ -267,6 +270,7 @@ static bool is_reserved(struct mb_slice name)
 /* True if the header says again what a property says. */
 static bool says_property(const struct mb_message *natural, const struct mb_header *header)
 {
+    const struct mb_properties *properties = natural->properties;
     struct mb_slice text = header->value.as.bytes;
     uint32_t present = natural->present;
 
@@ -275,21 +279,21 @@ static bool says_property(const struct mb_message *natural, const struct mb_head
     switch (header->name.size) {
     case 7:
         return (present & MB_HAS_SUBJECT) != 0 && AMQP_NAME_IS(header->name, "subject") &&
-               mb_slice_equal(text, natural->subject);
+               mb_slice_equal(text, properties->subject);
     case 10:
         return (present & MB_HAS_MESSAGE_ID) != 0 && AMQP_NAME_IS(header->name, "message-id") &&
-               mb_slice_equal(text, natural->message_id.bytes);
+               mb_slice_equal(text, properties->message_id.bytes);
     case 12:
         return (present & MB_HAS_CONTENT_TYPE) != 0 && AMQP_NAME_IS(header->name, "content-type") &&
-               mb_slice_equal(text, natural->content_type);
+               mb_slice_equal(text, properties->content_type);
     case 14:
         return (present & MB_HAS_CORRELATION_ID) != 0 &&
                AMQP_NAME_IS(header->name, "correlation-id") &&
-               mb_slice_equal(text, natural->correlation_id.bytes);
+               mb_slice_equal(text, properties->correlation_id.bytes);
     case 16:
         return (present & MB_HAS_CONTENT_ENCODING) != 0 &&
                AMQP_NAME_IS(header->name, "content-encoding") &&
-               mb_slice_equal(text, natural->content_encoding);
+               mb_slice_equal(text, properties->content_encoding);
     default:
         return false;
     }

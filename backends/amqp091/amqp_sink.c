@@ -185,7 +185,7 @@ static enum amqp_result frame_head(struct mb_sink *sink, const struct mb_outgoin
     /* A natural message says itself where it goes. */
     amqp_route_of(item, message, &framed->route);
     if (!carried->verbatim)
-        framed->route.routing_key = message->routing_key;
+        framed->route.routing_key = mb_properties_of(message)->routing_key;
     if (framed->route.exchange.size > AMQP_SHORTSTR_MAX ||
         framed->route.routing_key.size > AMQP_SHORTSTR_MAX)
         return AMQP_RESULT_NAME_TOO_LONG;

@@ -3,6 +3,7 @@
 #include "amqp10_map_wire.h"
 
 #include <inttypes.h>
+#include <kit/field.h>
 #include <kit/provenance.h>
 #include <kit/types.h>
 
@@ -167,9 +168,9 @@ static bool take_id(struct mb_message *message, uint32_t field, const struct mb_
     }
 }
 
-static bool set_header_field(struct mb_message *message, uint32_t place,
-                             const struct mb_value *value)
+static bool set_header_field(struct decoder *decoder, uint32_t place, const struct mb_value *value)
 {
+    struct mb_message *message = decoder->message;
     uint32_t number;
     bool good;
 
@@ -199,36 +200,40 @@ static bool set_header_field(struct mb_message *message, uint32_t place,
     return false;
 }
 
-static bool set_property(struct mb_message *message, uint32_t place, const struct mb_value *value)
+static bool set_property(struct decoder *decoder, uint32_t place, const struct mb_value *value)
 {
+    struct mb_message *message = decoder->message;
+    struct mb_properties *properties = message->properties;
+
     switch ((enum amqp10_property_place)place) {
     case AMQP10_PROPERTY_MESSAGE_ID:
-        return take_id(message, MB_HAS_MESSAGE_ID, value, &message->message_id);
+        return take_id(message, MB_HAS_MESSAGE_ID, value, &properties->message_id);
     case AMQP10_PROPERTY_USER_ID:
-        return take_bytes(message, MB_HAS_USER_ID, value, &message->user_id);
+        return take_bytes(message, MB_HAS_USER_ID, value, &properties->user_id);
     case AMQP10_PROPERTY_TO:
-        return take_bytes(message, MB_HAS_TO, value, &message->to);
+        return take_bytes(message, MB_HAS_TO, value, &properties->to);
     case AMQP10_PROPERTY_SUBJECT:
-        return take_bytes(message, MB_HAS_SUBJECT, value, &message->subject);
+        return take_bytes(message, MB_HAS_SUBJECT, value, &properties->subject);
     case AMQP10_PROPERTY_REPLY_TO:
-        return take_bytes(message, MB_HAS_REPLY_TO, value, &message->reply_to);
+        return take_bytes(message, MB_HAS_REPLY_TO, value, &properties->reply_to);
     case AMQP10_PROPERTY_CORRELATION_ID:
-        return take_id(message, MB_HAS_CORRELATION_ID, value, &message->correlation_id);
+        return take_id(message, MB_HAS_CORRELATION_ID, value, &properties->correlation_id);
     case AMQP10_PROPERTY_CONTENT_TYPE:
-        return take_bytes(message, MB_HAS_CONTENT_TYPE, value, &message->content_type);
+        return take_bytes(message, MB_HAS_CONTENT_TYPE, value, &properties->content_type);
     case AMQP10_PROPERTY_CONTENT_ENCODING:
-        return take_bytes(message, MB_HAS_CONTENT_ENCODING, value, &message->content_encoding);
+        return take_bytes(message, MB_HAS_CONTENT_ENCODING, value, &properties->content_encoding);
     case AMQP10_PROPERTY_ABSOLUTE_EXPIRY:
         return take_time(message, MB_HAS_EXPIRES_AT, value, &message->expires_at_ms);
     case AMQP10_PROPERTY_CREATION_TIME:
         message->timestamp_kind = MB_TIMESTAMP_CREATE;
         return take_time(message, MB_HAS_TIMESTAMP, value, &message->timestamp_ms);
     case AMQP10_PROPERTY_GROUP_ID:
-        return take_bytes(message, MB_HAS_GROUP_ID, value, &message->group_id);
+        return take_bytes(message, MB_HAS_GROUP_ID, value, &properties->group_id);
     case AMQP10_PROPERTY_GROUP_SEQUENCE:
-        return take_number(message, MB_HAS_GROUP_SEQUENCE, value, MB_U32, &message->group_sequence);
+        return take_number(message, MB_HAS_GROUP_SEQUENCE, value, MB_U32,
+                           &properties->group_sequence);
     case AMQP10_PROPERTY_REPLY_TO_GROUP_ID:
-        return take_bytes(message, MB_HAS_REPLY_TO_GROUP_ID, value, &message->reply_to_group_id);
+        return take_bytes(message, MB_HAS_REPLY_TO_GROUP_ID, value, &properties->reply_to_group_id);
     case AMQP10_PROPERTY_PLACES:
         break;
     }
@@ -236,7 +241,7 @@ static bool set_property(struct mb_message *message, uint32_t place, const struc
 }
 
 static enum mb_status read_list(struct decoder *decoder, uint32_t places,
-                                bool (*set)(struct mb_message *message, uint32_t place,
+                                bool (*set)(struct decoder *decoder, uint32_t place,
                                             const struct mb_value *value))
 {
     struct mb_types_reader items;
@@ -255,7 +260,7 @@ static enum mb_status read_list(struct decoder *decoder, uint32_t places,
             return status;
         if (status != MB_OK)
             return malformed(decoder, "holds a value that is malformed");
-        if (value.type != MB_NULL && !set(decoder->message, i, &value))
+        if (value.type != MB_NULL && !set(decoder, i, &value))
             return malformed(decoder, "holds a field of the wrong type");
     }
     if (items.at != items.size)
@@ -405,6 +410,8 @@ static enum mb_status read_section(struct decoder *decoder, size_t start)
     case AMQP10_MESSAGE_ANNOTATIONS:
         return read_map(decoder, MB_SECTION_MESSAGE_ANNOTATIONS);
     case AMQP10_PROPERTIES:
+        if (!mb_properties_own(decoder->message, decoder->arena))
+            return MB_NO_MEMORY;
         return read_list(decoder, AMQP10_PROPERTY_PLACES, set_property);
     case AMQP10_APPLICATION_PROPERTIES:
         return read_map(decoder, MB_SECTION_APPLICATION);
@@ -525,6 +532,7 @@ static enum mb_status finish_body(struct decoder *decoder)
 static void forget(struct mb_message *message)
 {
     message->present = 0;
+    message->properties = NULL;
     message->key = MB_SLICE_NULL;
     message->body_kind = MB_BODY_BYTES;
     memset(&message->body_value, 0, sizeof message->body_value);

@@ -214,24 +214,24 @@ static void put_field(struct mb_text *out, uint32_t *count, enum amqp10_property
      MB_HAS_TIMESTAMP | MB_HAS_GROUP_ID | MB_HAS_GROUP_SEQUENCE | MB_HAS_REPLY_TO_GROUP_ID)
 
 /* The first six fields of properties. */
-static void put_addresses(struct mb_text *out, const struct mb_message *message, uint32_t present,
-                          struct mb_slice to, uint32_t *count)
+static void put_addresses(struct mb_text *out, const struct mb_properties *properties,
+                          uint32_t present, struct mb_slice to, uint32_t *count)
 {
     if (present & MB_HAS_MESSAGE_ID) {
         skip_to(out, count, AMQP10_PROPERTY_MESSAGE_ID);
-        put_id(out, &message->message_id);
+        put_id(out, &properties->message_id);
     }
     if (present & MB_HAS_USER_ID)
-        put_field(out, count, AMQP10_PROPERTY_USER_ID, MB_CODE_BINARY8, message->user_id);
+        put_field(out, count, AMQP10_PROPERTY_USER_ID, MB_CODE_BINARY8, properties->user_id);
     if (present & MB_HAS_TO)
         put_field(out, count, AMQP10_PROPERTY_TO, MB_CODE_STRING8, to);
     if (present & MB_HAS_SUBJECT)
-        put_field(out, count, AMQP10_PROPERTY_SUBJECT, MB_CODE_STRING8, message->subject);
+        put_field(out, count, AMQP10_PROPERTY_SUBJECT, MB_CODE_STRING8, properties->subject);
     if (present & MB_HAS_REPLY_TO)
-        put_field(out, count, AMQP10_PROPERTY_REPLY_TO, MB_CODE_STRING8, message->reply_to);
+        put_field(out, count, AMQP10_PROPERTY_REPLY_TO, MB_CODE_STRING8, properties->reply_to);
     if (present & MB_HAS_CORRELATION_ID) {
         skip_to(out, count, AMQP10_PROPERTY_CORRELATION_ID);
-        put_id(out, &message->correlation_id);
+        put_id(out, &properties->correlation_id);
     }
 }
 
@@ -239,6 +239,7 @@ static void put_addresses(struct mb_text *out, const struct mb_message *message,
 static void put_properties(struct mb_text *out, const struct mb_message *message,
                            struct mb_slice override_to)
 {
+    const struct mb_properties *properties = mb_properties_of(message);
     bool overrides = override_to.data != NULL;
     uint32_t present = message->present | (overrides ? MB_HAS_TO : 0);
     uint32_t count = 0;
@@ -247,13 +248,13 @@ static void put_properties(struct mb_text *out, const struct mb_message *message
     if ((present & PROPERTY_FIELDS) == 0)
         return;
     start = begin(out, AMQP10_PROPERTIES, MB_CODE_LIST8);
-    put_addresses(out, message, present, overrides ? override_to : message->to, &count);
+    put_addresses(out, properties, present, overrides ? override_to : properties->to, &count);
     if (present & MB_HAS_CONTENT_TYPE)
         put_field(out, &count, AMQP10_PROPERTY_CONTENT_TYPE, MB_CODE_SYMBOL8,
-                  message->content_type);
+                  properties->content_type);
     if (present & MB_HAS_CONTENT_ENCODING)
         put_field(out, &count, AMQP10_PROPERTY_CONTENT_ENCODING, MB_CODE_SYMBOL8,
-                  message->content_encoding);
+                  properties->content_encoding);
     if (present & MB_HAS_EXPIRES_AT) {
         skip_to(out, &count, AMQP10_PROPERTY_ABSOLUTE_EXPIRY);
         put_number(out, MB_CODE_TIMESTAMP, (uint64_t)message->expires_at_ms, 8);
@@ -263,14 +264,14 @@ static void put_properties(struct mb_text *out, const struct mb_message *message
         put_number(out, MB_CODE_TIMESTAMP, (uint64_t)message->timestamp_ms, 8);
     }
     if (present & MB_HAS_GROUP_ID)
-        put_field(out, &count, AMQP10_PROPERTY_GROUP_ID, MB_CODE_STRING8, message->group_id);
+        put_field(out, &count, AMQP10_PROPERTY_GROUP_ID, MB_CODE_STRING8, properties->group_id);
     if (present & MB_HAS_GROUP_SEQUENCE) {
         skip_to(out, &count, AMQP10_PROPERTY_GROUP_SEQUENCE);
-        put_u32(out, message->group_sequence);
+        put_u32(out, properties->group_sequence);
     }
     if (present & MB_HAS_REPLY_TO_GROUP_ID)
         put_field(out, &count, AMQP10_PROPERTY_REPLY_TO_GROUP_ID, MB_CODE_STRING8,
-                  message->reply_to_group_id);
+                  properties->reply_to_group_id);
     end(out, start, count);
 }
 
@@ -500,7 +501,7 @@ enum mb_status amqp10_encode(const struct amqp10_encoding *encoding, const struc
 
     if (encoding->to_from_slot >= 0)
         to = item->names[encoding->to_from_slot];
-    if ((message->present & MB_HAS_TO) && mb_slice_equal(to, message->to))
+    if ((message->present & MB_HAS_TO) && mb_slice_equal(to, mb_properties_of(message)->to))
         to = MB_SLICE_NULL;
     put_header(out, message);
     put_annotations(out, carried);

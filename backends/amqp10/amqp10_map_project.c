@@ -269,7 +269,7 @@ static enum mb_status project_headers(const struct mb_message *message, struct m
         if (status == MB_OK)
             count++;
     }
-    if ((message->present & MB_HAS_APP_ID) && message->app_id.data != NULL &&
+    if ((message->present & MB_HAS_APP_ID) && mb_properties_of(message)->app_id.data != NULL &&
         !has_app_id(headers, count)) {
         struct mb_header *header = &headers[count++];
 
@@ -277,7 +277,7 @@ static enum mb_status project_headers(const struct mb_message *message, struct m
         header->name = MB_SLICE_LITERAL(APP_ID_NAME);
         header->name_type = MB_STRING;
         header->value.type = MB_STRING;
-        header->value.as.bytes = message->app_id;
+        header->value.as.bytes = mb_properties_of(message)->app_id;
         fit_bytes(&header->value);
     }
     natural->headers = headers;
@@ -306,26 +306,27 @@ static void keep_if(struct mb_message *natural, uint32_t field, bool fits)
 static void project_properties(const struct amqp10_encoding *encoding,
                                const struct mb_outgoing *item, struct mb_message *natural)
 {
+    struct mb_properties *properties = natural->properties;
     uint32_t present = natural->present;
 
     natural->present &= ~(uint32_t)(MB_HAS_EXCHANGE | MB_HAS_ROUTING_KEY);
-    project_id(&natural->message_id, MB_HAS_MESSAGE_ID, natural);
-    project_id(&natural->correlation_id, MB_HAS_CORRELATION_ID, natural);
+    project_id(&properties->message_id, MB_HAS_MESSAGE_ID, natural);
+    project_id(&properties->correlation_id, MB_HAS_CORRELATION_ID, natural);
     if (present & MB_HAS_CONTENT_TYPE)
-        keep_if(natural, MB_HAS_CONTENT_TYPE, is_ascii(natural->content_type));
+        keep_if(natural, MB_HAS_CONTENT_TYPE, is_ascii(properties->content_type));
     if (present & MB_HAS_CONTENT_ENCODING)
-        keep_if(natural, MB_HAS_CONTENT_ENCODING, is_ascii(natural->content_encoding));
+        keep_if(natural, MB_HAS_CONTENT_ENCODING, is_ascii(properties->content_encoding));
     if (present & MB_HAS_SUBJECT)
-        keep_if(natural, MB_HAS_SUBJECT, is_text(natural->subject));
+        keep_if(natural, MB_HAS_SUBJECT, is_text(properties->subject));
     if (present & MB_HAS_TO)
-        keep_if(natural, MB_HAS_TO, is_text(natural->to));
+        keep_if(natural, MB_HAS_TO, is_text(properties->to));
     if (present & MB_HAS_REPLY_TO)
-        keep_if(natural, MB_HAS_REPLY_TO, is_text(natural->reply_to));
+        keep_if(natural, MB_HAS_REPLY_TO, is_text(properties->reply_to));
     if (present & MB_HAS_GROUP_ID)
-        keep_if(natural, MB_HAS_GROUP_ID, is_text(natural->group_id));
+        keep_if(natural, MB_HAS_GROUP_ID, is_text(properties->group_id));
     if (present & MB_HAS_REPLY_TO_GROUP_ID)
-        keep_if(natural, MB_HAS_REPLY_TO_GROUP_ID, is_text(natural->reply_to_group_id));
-    keep_if(natural, MB_HAS_USER_ID, encoding->trust_user_id && natural->user_id.data != NULL);
+        keep_if(natural, MB_HAS_REPLY_TO_GROUP_ID, is_text(properties->reply_to_group_id));
+    keep_if(natural, MB_HAS_USER_ID, encoding->trust_user_id && properties->user_id.data != NULL);
     keep_if(natural, MB_HAS_TTL, natural->ttl_ms <= UINT32_MAX);
     natural->timestamp_kind = MB_TIMESTAMP_CREATE;
     if ((present & MB_HAS_DURABLE) == 0 && encoding->durable_default) {
@@ -335,11 +336,11 @@ static void project_properties(const struct amqp10_encoding *encoding,
     if (encoding->group_from_key && (present & MB_HAS_GROUP_ID) == 0 && (present & MB_HAS_KEY) &&
         is_text(natural->key)) {
         natural->present |= MB_HAS_GROUP_ID;
-        natural->group_id = natural->key;
+        properties->group_id = natural->key;
     }
     if (encoding->to_from_slot >= 0 && is_text(item->names[encoding->to_from_slot])) {
         natural->present |= MB_HAS_TO;
-        natural->to = item->names[encoding->to_from_slot];
+        properties->to = item->names[encoding->to_from_slot];
     }
 }
 
@@ -361,7 +362,7 @@ static enum mb_status project_pairs(const struct mb_message *message, struct mb_
 
     if (status == MB_OK && is_json && (message->present & MB_HAS_CONTENT_TYPE) == 0) {
         natural->present |= MB_HAS_CONTENT_TYPE;
-        natural->content_type = MB_SLICE_LITERAL("application/json");
+        natural->properties->content_type = MB_SLICE_LITERAL("application/json");
     }
     return status;
 }

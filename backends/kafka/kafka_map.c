@@ -105,8 +105,8 @@ static enum mb_status read_headers(const rd_kafka_headers_t *list, struct mb_are
             return status;
         if (is_carrier(headers[i].name))
             take_carrier(message, &headers[i]);
-        else
-            mb_field_promote(message, &headers[i]);
+        else if (!mb_field_promote(message, &headers[i], arena))
+            return MB_NO_MEMORY;
     }
     message->headers = headers;
     message->headers_count = (uint32_t)count;
@@ -219,7 +219,8 @@ static enum mb_status say_json(struct mb_scratch *scratch, struct mb_message *na
         .value = {.type = MB_STRING, .as.bytes = MB_SLICE_LITERAL("application/json")},
         .section = MB_SECTION_APPLICATION,
         .name_type = MB_STRING};
-    mb_field_promote(natural, &headers[count]);
+    if (!mb_field_promote(natural, &headers[count], &scratch->arena))
+        return MB_NO_MEMORY;
     natural->headers = headers;
     natural->headers_count++;
     return MB_OK;
@@ -229,14 +230,15 @@ static enum mb_status say_json(struct mb_scratch *scratch, struct mb_message *na
  * default exchange it is the queue's name, one for all. */
 static struct mb_slice key_of(const struct mb_message *message)
 {
-    bool named = (message->present & MB_HAS_EXCHANGE) != 0 && message->exchange.size > 0;
+    bool named =
+        (message->present & MB_HAS_EXCHANGE) != 0 && mb_properties_of(message)->exchange.size > 0;
 
     if ((message->present & MB_HAS_KEY) != 0)
         return message->key;
     if (named && (message->present & MB_HAS_ROUTING_KEY) != 0)
-        return message->routing_key;
+        return mb_properties_of(message)->routing_key;
     if ((message->present & MB_HAS_GROUP_ID) != 0)
-        return message->group_id;
+        return mb_properties_of(message)->group_id;
     return MB_SLICE_NULL;
 }
 

@@ -7,29 +7,30 @@
 
 #include <stdlib.h>
 
-/* The slices of a message; body_value, headers and the ids are walked besides. */
-static const size_t slice_offsets[] = {
-    offsetof(struct mb_message, key),
-    offsetof(struct mb_message, body),
-    offsetof(struct mb_message, message_id) + offsetof(struct mb_id, bytes),
-    offsetof(struct mb_message, correlation_id) + offsetof(struct mb_id, bytes),
-    offsetof(struct mb_message, content_type),
-    offsetof(struct mb_message, content_encoding),
-    offsetof(struct mb_message, subject),
-    offsetof(struct mb_message, to),
-    offsetof(struct mb_message, reply_to),
-    offsetof(struct mb_message, group_id),
-    offsetof(struct mb_message, reply_to_group_id),
-    offsetof(struct mb_message, user_id),
-    offsetof(struct mb_message, app_id),
-    offsetof(struct mb_message, exchange),
-    offsetof(struct mb_message, routing_key),
-    offsetof(struct mb_message, raw),
-    offsetof(struct mb_message, sidecar),
+/* The slices of a message; body_value and headers are walked besides. */
+static const size_t message_slices[] = {
+    offsetof(struct mb_message, key),       offsetof(struct mb_message, body),
+    offsetof(struct mb_message, raw),       offsetof(struct mb_message, sidecar),
     offsetof(struct mb_message, stable_id),
 };
 
-#define SLICES_COUNT (sizeof slice_offsets / sizeof slice_offsets[0])
+static const size_t property_slices[] = {
+    offsetof(struct mb_properties, message_id) + offsetof(struct mb_id, bytes),
+    offsetof(struct mb_properties, correlation_id) + offsetof(struct mb_id, bytes),
+    offsetof(struct mb_properties, content_type),
+    offsetof(struct mb_properties, content_encoding),
+    offsetof(struct mb_properties, subject),
+    offsetof(struct mb_properties, to),
+    offsetof(struct mb_properties, reply_to),
+    offsetof(struct mb_properties, group_id),
+    offsetof(struct mb_properties, reply_to_group_id),
+    offsetof(struct mb_properties, user_id),
+    offsetof(struct mb_properties, app_id),
+    offsetof(struct mb_properties, exchange),
+    offsetof(struct mb_properties, routing_key),
+};
+
+#define COUNT_OF(list) (sizeof(list) / sizeof(list)[0])
 
 struct copier {
     unsigned char *at; /* NULL: only count */
@@ -64,6 +65,19 @@ static void copy_slice(struct copier *copier, struct mb_slice *slice, const stru
         memcpy(memory, from->data, from->size);
     slice->data = memory;
     slice->size = from->size;
+}
+
+/* Those of a struct that is at target (NULL while counting) as a flat copy of source. */
+static void copy_slices(struct copier *copier, void *target, const void *source,
+                        const size_t *offsets, size_t count)
+{
+    struct mb_slice unused;
+
+    for (size_t i = 0; i < count; i++) {
+        void *to = target != NULL ? (char *)target + offsets[i] : (char *)&unused;
+
+        copy_slice(copier, to, (const void *)((const char *)source + offsets[i]));
+    }
 }
 
 /* value is a flat copy of from already (or NULL while counting): what it points to follows. */
@@ -142,6 +156,20 @@ static void copy_headers(struct copier *copier, struct mb_message *message,
     }
 }
 
+static void copy_properties(struct copier *copier, struct mb_message *message,
+                            const struct mb_message *from)
+{
+    struct mb_properties *properties;
+
+    if (from->properties == NULL)
+        return;
+    properties = take(copier, sizeof *properties, 8);
+    if (properties != NULL) {
+        *properties = *from->properties;
+        message->properties = properties;
+    }
+}
+
 /* With its NUL. */
 static void copy_text(struct copier *copier, const char **text, const char *from)
 {
@@ -157,32 +185,19 @@ static void copy_text(struct copier *copier, const char **text, const char *from
     *text = memory;
 }
 
-/* The core's struct may be shorter than ours. */
-static bool has_field(const struct mb_message *message, size_t offset, size_t size)
-{
-    return offset + size <= message->struct_size;
-}
-
 static void copy_contents(struct copier *copier, struct mb_message *message,
                           const struct mb_message *from)
 {
     const char *unused_text;
-    struct mb_slice unused;
 
     /* What has alignment goes first. */
+    copy_properties(copier, message, from);
     copy_headers(copier, message, from);
     copy_value(copier, message != NULL ? &message->body_value : NULL, &from->body_value, 0);
-    for (size_t i = 0; i < SLICES_COUNT; i++) {
-        const char *source = (const char *)from + slice_offsets[i];
-        char *target = message != NULL ? (char *)message + slice_offsets[i] : (char *)&unused;
-
-        if (!has_field(from, slice_offsets[i], sizeof(struct mb_slice)))
-            continue;
-        copy_slice(copier, (struct mb_slice *)(void *)target,
-                   (const struct mb_slice *)(const void *)source);
-    }
-    if (!has_field(from, offsetof(struct mb_message, reject_text), sizeof from->reject_text))
-        return;
+    copy_slices(copier, message, from, message_slices, COUNT_OF(message_slices));
+    if (from->properties != NULL)
+        copy_slices(copier, message != NULL ? message->properties : NULL, from->properties,
+                    property_slices, COUNT_OF(property_slices));
     copy_text(copier, message != NULL ? &message->reject_reason : &unused_text,
               from->reject_reason);
     copy_text(copier, message != NULL ? &message->reject_text : &unused_text, from->reject_text);

@@ -151,8 +151,8 @@ static enum mb_status read_headers(const struct redis_field *fields, size_t coun
             continue;
         redis_header_set(&headers[used], &fields[i],
                          carrier ? MB_SECTION_BRIDGE : MB_SECTION_APPLICATION);
-        if (!carrier)
-            mb_field_promote(message, &headers[used]);
+        if (!carrier && !mb_field_promote(message, &headers[used], arena))
+            return MB_NO_MEMORY;
         used++;
     }
     if (!usual)

@@ -94,9 +94,9 @@ static void add_origin(struct added *added, const struct mb_message *original,
 static void add_displaced(struct added *added, struct mb_message *message)
 {
     if ((message->present & MB_HAS_EXCHANGE) != 0)
-        add(added, "mbridge.dead.exchange", message->exchange);
+        add(added, "mbridge.dead.exchange", mb_properties_of(message)->exchange);
     if ((message->present & MB_HAS_ROUTING_KEY) != 0)
-        add(added, "mbridge.dead.routing_key", message->routing_key);
+        add(added, "mbridge.dead.routing_key", mb_properties_of(message)->routing_key);
     if ((message->present & MB_HAS_TIMESTAMP) != 0 &&
         message->timestamp_kind == MB_TIMESTAMP_LOG_APPEND)
         add_number(added, "mbridge.dead.timestamp", message->timestamp_ms);

@@ -16,6 +16,8 @@ static uint32_t message_cost(const struct mb_message *message)
     uint64_t cost = sizeof *message + sizeof(struct mb_entry) + body + message->key.size +
                     message->headers_count * sizeof *message->headers;
 
+    if (message->properties != NULL)
+        cost += sizeof *message->properties;
     for (uint32_t i = 0; i < message->headers_count; i++) {
         const struct mb_header *header = &message->headers[i];
 

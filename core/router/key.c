@@ -96,19 +96,19 @@ enum mb_status mb_key_apply(const struct mb_key_rule *rule, struct mb_message *m
         return MB_OK;
     case MB_KEY_ROUTING_KEY:
         if ((message->present & MB_HAS_ROUTING_KEY) != 0)
-            key = message->routing_key;
+            key = mb_properties_of(message)->routing_key;
         break;
     case MB_KEY_GROUP_ID:
         if ((message->present & MB_HAS_GROUP_ID) != 0)
-            key = message->group_id;
+            key = mb_properties_of(message)->group_id;
         break;
     case MB_KEY_MESSAGE_ID:
         if ((message->present & MB_HAS_MESSAGE_ID) != 0)
-            status = id_text(&message->message_id, arena, &key);
+            status = id_text(&mb_properties_of(message)->message_id, arena, &key);
         break;
     case MB_KEY_SUBJECT:
         if ((message->present & MB_HAS_SUBJECT) != 0)
-            key = message->subject;
+            key = mb_properties_of(message)->subject;
         break;
     case MB_KEY_TEMPLATE:
         status = mb_template_render_key(rule->template, message, matches, arena, &key, &err);

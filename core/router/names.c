@@ -321,11 +321,11 @@ static enum mb_status part_text(const struct part *part, const struct mb_message
         break;
     case PART_ROUTING_KEY:
         if ((message->present & MB_HAS_ROUTING_KEY) != 0)
-            *ret_text = message->routing_key;
+            *ret_text = mb_properties_of(message)->routing_key;
         break;
     case PART_SUBJECT:
         if ((message->present & MB_HAS_SUBJECT) != 0)
-            *ret_text = message->subject;
+            *ret_text = mb_properties_of(message)->subject;
         break;
     case PART_MATCH:
         if (matches != NULL)

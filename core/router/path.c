@@ -17,7 +17,7 @@ static bool path_holds(const struct mb_message *message, uint64_t hash)
  * behind it. One name repeats for long, so the last one is kept. */
 static uint64_t exchange_hash(struct mb_lane *lane, const struct mb_message *message)
 {
-    struct mb_slice name = message->exchange;
+    struct mb_slice name = mb_properties_of(message)->exchange;
 
     if (name.size == lane->exchange_name_size &&
         memcmp(name.data, lane->exchange_name, name.size) == 0)
@@ -45,7 +45,7 @@ static bool path_append(struct mb_lane *lane, struct mb_message *message,
     if (message->path_count == MB_PATH_HOPS_MAX)
         return false;
     message->path[message->path_count++] = here;
-    if ((message->present & MB_HAS_EXCHANGE) != 0 && message->exchange.size > 0 &&
+    if ((message->present & MB_HAS_EXCHANGE) != 0 && mb_properties_of(message)->exchange.size > 0 &&
         message->path_count < MB_PATH_HOPS_MAX) {
         uint64_t hash = exchange_hash(lane, message);
 

@@ -3,6 +3,7 @@
 
 #include "core/base/clock.h"
 #include "core/router/patterns.h"
+#include "kit/field.h"
 #include "kit/provenance.h"
 #include "kit/sidecar.h"
 #include "kit/text.h"
@@ -85,11 +86,11 @@ static enum mb_status restore(const struct mb_config_route *route, struct mb_sli
 static void put_back(const struct mb_dead_info *info, struct mb_message *message)
 {
     if (info->exchange.data != NULL) {
-        message->exchange = info->exchange;
+        message->properties->exchange = info->exchange;
         message->present |= MB_HAS_EXCHANGE;
     }
     if (info->routing_key.data != NULL) {
-        message->routing_key = info->routing_key;
+        message->properties->routing_key = info->routing_key;
         message->present |= MB_HAS_ROUTING_KEY;
     }
     if (info->has_timestamp) {
@@ -169,6 +170,8 @@ enum mb_status mb_replay_restore(const struct mb_config_route *route,
         status = mb_dead_letter_strip(message, arena);
     if (status == MB_OK)
         status = give_id(info, scope_origin, message, arena);
+    if (status == MB_OK && !mb_properties_own(message, arena))
+        status = MB_NO_MEMORY;
     if (status != MB_OK)
         return status;
     put_back(info, message);

@@ -15,8 +15,8 @@
 #include <mbridge/sink.h>
 #include <mbridge/source.h>
 
-#define MB_ABI_MAJOR   1u
-#define MB_ABI_MINOR   2u
+#define MB_ABI_MAJOR   2u
+#define MB_ABI_MINOR   0u
 #define MB_ABI_VERSION (MB_ABI_MAJOR << 16 | MB_ABI_MINOR)
 
 /*

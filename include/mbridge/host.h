@@ -74,7 +74,7 @@ struct mb_host {
      */
     void (*event)(void *context, const struct mb_event *event);
 
-    /* Since 1.1. A sink wrote one message that lacks these fields (enum mb_field and MB_LOST_…):
+    /* A sink wrote one message that lacks these fields (enum mb_field and MB_LOST_…):
      * neither its platform nor the sidecar could carry them. Counted by field. */
     void (*degraded)(void *context, uint64_t fields);
     /* Bytes that went over the network since the last call, frames and compression included. */

@@ -86,6 +86,25 @@ struct mb_origin {
  * must not be changed on the way (AMQP 1.0 bare message). Everything else is decoded besides. */
 enum mb_raw_kind { MB_RAW_NONE = 0, MB_RAW_AMQP10_BARE = 1, MB_RAW_AMQP091_PROPERTIES = 2 };
 
+/* What a message may have besides, and most of Kafka's and Redis' have not: apart from the message,
+ * of which there are as many as the window holds. */
+struct mb_properties {
+    struct mb_id message_id;
+    struct mb_id correlation_id;
+    struct mb_slice content_type;
+    struct mb_slice content_encoding;
+    struct mb_slice subject;
+    struct mb_slice to;
+    struct mb_slice reply_to;
+    struct mb_slice group_id;
+    struct mb_slice reply_to_group_id;
+    struct mb_slice user_id;
+    struct mb_slice app_id;
+    struct mb_slice exchange;
+    struct mb_slice routing_key;
+    uint32_t group_sequence;
+};
+
 struct mb_message {
     uint32_t struct_size; /* set by the core */
     uint32_t present;     /* enum mb_field */
@@ -115,27 +134,12 @@ struct mb_message {
     int64_t timestamp_ms;
     int64_t expires_at_ms;
     uint64_t ttl_ms;
-    uint32_t group_sequence;
-
-    struct mb_id message_id;
-    struct mb_id correlation_id;
-    struct mb_slice content_type;
-    struct mb_slice content_encoding;
-    struct mb_slice subject;
-    struct mb_slice to;
-    struct mb_slice reply_to;
-    struct mb_slice group_id;
-    struct mb_slice reply_to_group_id;
-    struct mb_slice user_id;
-    struct mb_slice app_id;
-    struct mb_slice exchange;
-    struct mb_slice routing_key;
+    struct mb_properties *properties; /* NULL: the message has none of them */
 
     struct mb_slice raw;
     uint64_t path[MB_PATH_HOPS_MAX]; /* hashes of the streams passed, oldest first */
     uint32_t size_bytes;             /* what the message costs in a window; set by the core */
 
-    /* Since 1.1. */
     uint32_t
         delivery_count; /* how often it was handed out before, as the broker counts; 0 unknown */
     struct mb_slice sidecar;   /* the carrier's bytes as read (kit/sidecar.h); null: none. What it
@@ -147,9 +151,17 @@ struct mb_message {
     const char *reject_reason;
     const char *reject_text;
 
-    /* Since 1.2. What the source read and no member above can hold (enum mb_field, MB_LOST_…); raw
+    /* What the source read and no member above can hold (enum mb_field, MB_LOST_…); raw
      * may have it. A sink that writes the message without it counts it as degraded. */
     uint64_t unheld;
 };
+
+/* To read them: those of a message that has none are all empty. Any thread. */
+static inline const struct mb_properties *mb_properties_of(const struct mb_message *message)
+{
+    static const struct mb_properties none;
+
+    return message->properties != NULL ? message->properties : &none;
+}
 
 #endif

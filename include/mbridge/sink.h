@@ -50,12 +50,12 @@ enum mb_sink_traits {
     MB_SINK_TRANSACTIONS = 1u << 1,
     MB_SINK_STORES_POSITIONS = 1u << 2,
     MB_SINK_PARTITIONED = 1u << 3,
-    /* Since 1.2. With params->effectively_once the sink itself leaves out what the destination has:
+    /* With params->effectively_once the sink itself leaves out what the destination has:
      * a message whose origin and position were stored before completes as confirmed, again. */
     MB_SINK_DEDUPLICATES = 1u << 4
 };
 
-/* Since 1.2. Nobody holds the scope from here on: who loads its position next need not fence off
+/* Nobody holds the scope from here on: who loads its position next need not fence off
  * the instance that stored it. */
 enum mb_stored_flags { MB_STORED_RELEASED = 1u << 0 };
 
@@ -63,7 +63,7 @@ enum mb_stored_flags { MB_STORED_RELEASED = 1u << 0 };
 struct mb_stored_position {
     struct mb_slice stream;
     int32_t partition;
-    uint32_t flags;              /* enum mb_stored_flags; since 1.2 */
+    uint32_t flags;              /* enum mb_stored_flags */
     struct mb_position position; /* of the last message done */
 };
 

@@ -111,12 +111,12 @@ struct mb_open_params {
     uint32_t timeout_ms; /* open must have returned by then */
     bool ordered;        /* the route keeps order by key */
     uint8_t provenance;  /* enum mb_provenance (sink.h) */
-    bool strict; /* since 1.1. sink: what cannot be carried losslessly is rejected, not degraded */
-    /* Since 1.2. sink: a message must not be stored twice, whatever breaks. The sink has the trait
+    bool strict;         /* sink: what cannot be carried losslessly is rejected, not degraded */
+    /* sink: a message must not be stored twice, whatever breaks. The sink has the trait
      * MB_SINK_TRANSACTIONS with MB_SINK_STORES_POSITIONS, or MB_SINK_DEDUPLICATES; it is the only
      * one of its route, and messages have an origin and a position that last. */
     bool effectively_once;
-    /* Since 1.2. source: the route stops at MB_EVENT_LOSS. What the source knows of the loss stays
+    /* source: the route stops at MB_EVENT_LOSS. What the source knows of the loss stays
      * with the broker, so that the next instance says it again, until one is opened without this:
      * nobody may go on without having been told. */
     bool loss_stops;
@@ -169,7 +169,7 @@ struct mb_source_ops {
      * event comes and nothing of the batch's arena is touched. */
     void (*close)(struct mb_source *source);
 
-    /* Since 1.1. The pattern matches other streams than at open: takes up the new ones, leaves what
+    /* The pattern matches other streams than at open: takes up the new ones, leaves what
      * is gone. The list is as in params->streams, complete, valid during the call. New scopes
      * follow as events. NULL: the core drains, closes and opens again. */
     enum mb_status (*streams)(struct mb_source *source, const struct mb_strings *streams,

@@ -22,24 +22,26 @@ static void set_text(struct mb_message *message, uint32_t field, struct mb_slice
 static struct mb_message *everything_create(void)
 {
     static const unsigned char uuid[16] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16};
+    static struct mb_properties properties;
     struct mb_message *message = message_create(0);
 
     message->origin = &elsewhere;
     message->present |= MB_HAS_MESSAGE_ID | MB_HAS_CORRELATION_ID | MB_HAS_GROUP_SEQUENCE |
                         MB_HAS_TIMESTAMP | MB_HAS_EXPIRES_AT | MB_HAS_PRIORITY;
-    message->message_id = (struct mb_id){.kind = MB_ID_UUID, .bytes = {uuid, sizeof uuid}};
-    message->correlation_id = (struct mb_id){.kind = MB_ID_ULONG, .number = UINT64_MAX};
-    message->group_sequence = 7;
+    properties.message_id = (struct mb_id){.kind = MB_ID_UUID, .bytes = {uuid, sizeof uuid}};
+    properties.correlation_id = (struct mb_id){.kind = MB_ID_ULONG, .number = UINT64_MAX};
+    properties.group_sequence = 7;
     message->timestamp_ms = 1700000000123;
     message->expires_at_ms = 4102444800000;
     message->priority = 4;
-    set_text(message, MB_HAS_CONTENT_TYPE, &message->content_type, "text/plain");
-    set_text(message, MB_HAS_CONTENT_ENCODING, &message->content_encoding, "identity");
-    set_text(message, MB_HAS_SUBJECT, &message->subject, "subject");
-    set_text(message, MB_HAS_REPLY_TO, &message->reply_to, "answers");
-    set_text(message, MB_HAS_GROUP_ID, &message->group_id, "group");
-    set_text(message, MB_HAS_REPLY_TO_GROUP_ID, &message->reply_to_group_id, "groups");
-    set_text(message, MB_HAS_APP_ID, &message->app_id, "contract");
+    message->properties = &properties;
+    set_text(message, MB_HAS_CONTENT_TYPE, &properties.content_type, "text/plain");
+    set_text(message, MB_HAS_CONTENT_ENCODING, &properties.content_encoding, "identity");
+    set_text(message, MB_HAS_SUBJECT, &properties.subject, "subject");
+    set_text(message, MB_HAS_REPLY_TO, &properties.reply_to, "answers");
+    set_text(message, MB_HAS_GROUP_ID, &properties.group_id, "group");
+    set_text(message, MB_HAS_REPLY_TO_GROUP_ID, &properties.reply_to_group_id, "groups");
+    set_text(message, MB_HAS_APP_ID, &properties.app_id, "contract");
     return message;
 }
 

@@ -8,6 +8,7 @@
 
 #include "backends/amqp091/amqp_map.h"
 
+#include <kit/field.h>
 #include <kit/sidecar.h>
 #include <tests/unit/kit/generate.h>
 
@@ -61,9 +62,10 @@ static void cross(const struct mb_message *message, const struct mb_outgoing *it
     uint64_t lost;
     bool malformed;
 
+    MB_FUZZ_CHECK(mb_properties_own(&natural, &scratch.arena));
     if (amqp_project(encoding, item, message, &scratch, &natural, &err) != MB_OK)
         return;
-    if (natural.routing_key.size > AMQP_SHORTSTR_MAX)
+    if (natural.properties->routing_key.size > AMQP_SHORTSTR_MAX)
         return; /* the sink refuses it */
     natural.sidecar = MB_SLICE_NULL;
     mb_text_clear(&sidecar);
@@ -76,8 +78,8 @@ static void cross(const struct mb_message *message, const struct mb_outgoing *it
         return;
     MB_FUZZ_CHECK(lost == 0);
     MB_FUZZ_CHECK(decode((struct mb_slice){wire + 12, (size_t)(writer.at - wire) - 12},
-                         natural.body, natural.exchange, natural.routing_key, false,
-                         &back) == MB_OK);
+                         natural.body, natural.properties->exchange,
+                         natural.properties->routing_key, false, &back) == MB_OK);
     MB_FUZZ_CHECK(mb_message_difference(&back, &natural) == 0);
     MB_FUZZ_CHECK(mb_sidecar_restore(&back, &arena.arena, &restored, &malformed) == MB_OK);
     MB_FUZZ_CHECK(!malformed);
@@ -96,8 +98,8 @@ static void stay(const struct mb_message *message, const struct amqp_encoding *e
     amqp_put_header(&writer, &carried, message->body.size, encoding, &lost);
     MB_FUZZ_CHECK(!writer.full);
     written = (struct mb_slice){wire + 12, (size_t)(writer.at - wire) - 12};
-    MB_FUZZ_CHECK(decode(written, message->body, message->exchange, message->routing_key, false,
-                         &back) == MB_OK);
+    MB_FUZZ_CHECK(decode(written, message->body, message->properties->exchange,
+                         message->properties->routing_key, false, &back) == MB_OK);
     if (lost != 0 || encoding->persistent || message->position.kind != MB_POSITION_NONE ||
         message->delivery_count > 0)
         return;

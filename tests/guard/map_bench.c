@@ -56,6 +56,10 @@ static void message_init(struct mb_message *message)
         .identity = MB_SLICE_LITERAL("a-cluster-of-memory"),
         .stream = MB_SLICE_LITERAL("orders"),
     };
+    static struct mb_properties properties = {
+        .message_id = {.kind = MB_ID_STRING, .bytes = MB_SLICE_LITERAL("order-0815")},
+        .content_type = MB_SLICE_LITERAL("application/json"),
+    };
     static struct mb_header headers[3];
     static char body[BODY_SIZE];
 
@@ -73,8 +77,7 @@ static void message_init(struct mb_message *message)
         .headers = headers,
         .headers_count = 3,
         .timestamp_ms = 1700000000123,
-        .message_id = {.kind = MB_ID_STRING, .bytes = MB_SLICE_LITERAL("order-0815")},
-        .content_type = MB_SLICE_LITERAL("application/json"),
+        .properties = &properties,
         .path = {UINT64_C(0x0123456789abcdef)},
         .path_count = 1,
     };

@@ -25,6 +25,11 @@ static struct mb_message key_of(const char *key_from, bool has_all)
 {
     static const unsigned char uuid[16] = {0x12, 0x3e, 0x45, 0x67, 0xe8, 0x9b, 0x12, 0xd3,
                                            0xa4, 0x56, 0x42, 0x66, 0x14, 0x17, 0x40, 0x00};
+    struct mb_properties properties = {
+        .routing_key = {"r", 1},
+        .group_id = {"g", 1},
+        .subject = {"j", 1},
+        .message_id = {.kind = MB_ID_UUID, .bytes = {uuid, sizeof uuid}}};
     struct hand_bench bench;
     struct mb_message *message;
     struct mb_message sent;
@@ -37,11 +42,7 @@ static struct mb_message key_of(const char *key_from, bool has_all)
     if (has_all) {
         message->present |=
             MB_HAS_ROUTING_KEY | MB_HAS_GROUP_ID | MB_HAS_MESSAGE_ID | MB_HAS_SUBJECT;
-        message->routing_key = mb_slice_text("r");
-        message->group_id = mb_slice_text("g");
-        message->subject = mb_slice_text("j");
-        message->message_id.kind = MB_ID_UUID;
-        message->message_id.bytes = (struct mb_slice){uuid, sizeof uuid};
+        message->properties = &properties;
         message->headers = headers;
         message->headers_count = 2;
     }

@@ -40,8 +40,7 @@ static const struct mb_message message = {
     .present = MB_HAS_KEY | MB_HAS_ROUTING_KEY,
     .origin = &origin,
     .key = {"k1", 2},
-    .routing_key = {"eu.de", 5},
-    .subject = {"absent", 6},
+    .properties = &(struct mb_properties){.routing_key = {"eu.de", 5}, .subject = {"absent", 6}},
     .headers = headers,
     .headers_count = sizeof headers / sizeof headers[0],
 };

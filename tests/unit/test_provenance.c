@@ -162,6 +162,7 @@ static void loss_stops_by_default(void **state)
 
 static void path_is_told_to_the_sink(void **state)
 {
+    struct mb_properties properties = {.exchange = {"shop", 4}};
     struct hand_bench bench;
     struct mb_message *message;
 
@@ -171,7 +172,7 @@ static void path_is_told_to_the_sink(void **state)
     has_been_at(message, "elsewhere", "x");
     message = hand_put("s", "two");
     message->present |= MB_HAS_EXCHANGE;
-    message->exchange = mb_slice_text("shop");
+    message->properties = &properties;
     hand_open(&bench, TO_B);
     hand_step(&bench, 10);
     assert_int_equal(hand.sinks[0].sent_count, 2);

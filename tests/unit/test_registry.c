@@ -114,7 +114,7 @@ static void test_says_what_is_missing(void **state)
 static void test_refuses_other_interfaces(void **state)
 {
     (void)state;
-    refused("other_abi", MB_UNSUPPORTED, "version 2 of the module interface");
+    refused("other_abi", MB_UNSUPPORTED, "version 3 of the module interface");
     refused("too_short", MB_UNSUPPORTED, "too short");
     refused("other_name", MB_UNSUPPORTED, "calls itself \"someone\"");
     refused("no_symbol", MB_UNSUPPORTED, "not a backend");

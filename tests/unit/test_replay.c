@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A message becomes a dead letter, and the original again. */
 #include "core/router/replay.h"
+#include "kit/field.h"
 
 #include "kit/sidecar.h"
 #include "kit/text.h"
@@ -57,6 +58,7 @@ static int set_up(void **state)
 
 static struct mb_message original_of(void)
 {
+    static struct mb_properties properties = {.exchange = {"", 0}, .routing_key = {"eu.orders", 9}};
     struct mb_message message = {
         .struct_size = sizeof message,
         .present =
@@ -70,8 +72,7 @@ static struct mb_message original_of(void)
         .timestamp_ms = 1700000000123,
         .timestamp_kind = MB_TIMESTAMP_LOG_APPEND,
         .ttl_ms = 60000,
-        .exchange = {"", 0},
-        .routing_key = {"eu.orders", 9},
+        .properties = &properties,
     };
 
     return message;
@@ -94,8 +95,9 @@ static struct mb_message dead_letter_of(const struct mb_message *original, const
     read = *letter->message;
     read.origin = &dead_origin;
     read.position = (struct mb_position){.kind = MB_POSITION_OFFSET, .lo = 5};
-    read.exchange = (struct mb_slice){"", 0};
-    read.routing_key = (struct mb_slice){"dead", 4};
+    assert_true(mb_properties_own(&read, &arena));
+    read.properties->exchange = (struct mb_slice){"", 0};
+    read.properties->routing_key = (struct mb_slice){"dead", 4};
     read.timestamp_ms = 1800000000000;
     return read;
 }

@@ -98,7 +98,8 @@ static size_t find_next(const struct mb_outgoing *items, size_t count)
 
     for (size_t i = 1; i < count && i < SWAP_DISTANCE_MAX; i++) {
         if (is_same(items[i].message->key, first->key) &&
-            is_same(items[i].message->routing_key, first->routing_key))
+            is_same(mb_properties_of(items[i].message)->routing_key,
+                    mb_properties_of(first)->routing_key))
             return i;
     }
     return 0;

@@ -78,34 +78,40 @@ static inline struct mb_header header_of(const char *name, struct mb_value value
     return (struct mb_header){.name = mb_slice_text(name), .value = value, .name_type = MB_STRING};
 }
 
+/* Valid until the next one. */
 static inline struct mb_message plain(void)
 {
+    static struct mb_properties properties;
     struct mb_message message;
 
+    memset(&properties, 0, sizeof properties);
     memset(&message, 0, sizeof message);
     message.struct_size = sizeof message;
+    message.properties = &properties;
     message.body = TEXT("body");
     return message;
 }
 
 static inline void fill_properties(struct mb_message *message)
 {
+    struct mb_properties *properties = message->properties;
+
     message->present = MB_HAS_CONTENT_TYPE | MB_HAS_CONTENT_ENCODING | MB_HAS_DURABLE |
                        MB_HAS_PRIORITY | MB_HAS_CORRELATION_ID | MB_HAS_REPLY_TO | MB_HAS_TTL |
                        MB_HAS_MESSAGE_ID | MB_HAS_TIMESTAMP | MB_HAS_SUBJECT | MB_HAS_USER_ID |
                        MB_HAS_APP_ID;
-    message->content_type = TEXT("text/plain");
-    message->content_encoding = TEXT("gzip");
+    properties->content_type = TEXT("text/plain");
+    properties->content_encoding = TEXT("gzip");
     message->durable = false;
     message->priority = 0;
-    message->correlation_id.bytes = TEXT("c-1");
-    message->reply_to = TEXT("answers");
+    properties->correlation_id.bytes = TEXT("c-1");
+    properties->reply_to = TEXT("answers");
     message->ttl_ms = 60000;
-    message->message_id.bytes = TEXT("m-1");
+    properties->message_id.bytes = TEXT("m-1");
     message->timestamp_ms = 1700000000000;
-    message->subject = TEXT("order.created");
-    message->user_id = TEXT("shop");
-    message->app_id = TEXT("till");
+    properties->subject = TEXT("order.created");
+    properties->user_id = TEXT("shop");
+    properties->app_id = TEXT("till");
 }
 
 /* Every tag, on the wire as a broker sends it. */

@@ -127,9 +127,10 @@ static void a_full_writer_is_told(void **state)
     unsigned char small[32];
     struct amqp_writer writer = {small, small + sizeof small, false};
     struct amqp_encoding encoding = {.username = "shop"};
-    struct mb_message message = {.struct_size = sizeof message,
-                                 .present = MB_HAS_CONTENT_TYPE,
-                                 .content_type = TEXT("application/octet-stream")};
+    struct mb_message message = {
+        .struct_size = sizeof message,
+        .present = MB_HAS_CONTENT_TYPE,
+        .properties = &(struct mb_properties){.content_type = TEXT("application/octet-stream")}};
     struct mb_carried carried = {.message = &message};
     uint64_t lost;
 

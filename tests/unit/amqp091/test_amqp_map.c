@@ -2,6 +2,8 @@
 /* The AMQP 0-9-1 map, row by row of docs/fidelity.md: project, encode, decode, and verbatim. */
 #include "amqp_test.h"
 
+#include <kit/field.h>
+
 static struct mb_text text = {.max_size = 1u << 16};
 static struct amqp_encoding encoding = {.username = "shop", .text = &text};
 static struct mb_scratch scratch;
@@ -23,6 +25,7 @@ static struct mb_message natural_of(const struct mb_message *message,
     struct mb_error err;
 
     mb_scratch_reset(&scratch);
+    assert_true(mb_properties_own(&natural, &scratch.arena));
     assert_int_equal(amqp_project(&encoding, item, message, &scratch, &natural, &err), MB_OK);
     return natural;
 }
@@ -39,7 +42,8 @@ static struct mb_message across(const struct mb_message *message, const struct m
     natural = natural_of(message, item);
     encode_carried(&wire, &carried, &encoding);
     assert_int_equal(wire.lost, 0);
-    decode_from(&wire, natural.body, natural.exchange, natural.routing_key, false, arena, &back);
+    decode_from(&wire, natural.body, natural.properties->exchange, natural.properties->routing_key,
+                false, arena, &back);
     assert_int_equal(back.present, natural.present);
     assert_int_equal(back.headers_count, natural.headers_count);
     assert_int_equal(back.body_kind, natural.body_kind);
@@ -58,7 +62,7 @@ static void a_restored_header_stays_beside_its_property(void **state)
 
     (void)state;
     message.present = MB_HAS_SUBJECT;
-    message.subject = TEXT("s");
+    message.properties->subject = TEXT("s");
     message.headers = headers;
     message.headers_count = 1;
     restored = message;
@@ -95,19 +99,19 @@ static void properties_cross(void **state)
     (void)state;
     fill_properties(&message);
     message.present |= MB_HAS_ROUTING_KEY;
-    message.routing_key = TEXT("orders.eu");
+    message.properties->routing_key = TEXT("orders.eu");
     back = across(&message, &item, &arena);
     assert_int_equal(back.present, message.present | MB_HAS_EXCHANGE | MB_HAS_KEY);
-    assert_slice(back.content_type, "text/plain");
-    assert_slice(back.content_encoding, "gzip");
-    assert_slice(back.reply_to, "answers");
-    assert_slice(back.subject, "order.created");
-    assert_slice(back.user_id, "shop");
-    assert_slice(back.app_id, "till");
-    assert_slice(back.exchange, "shop");
-    assert_slice(back.routing_key, "orders.eu");
+    assert_slice(back.properties->content_type, "text/plain");
+    assert_slice(back.properties->content_encoding, "gzip");
+    assert_slice(back.properties->reply_to, "answers");
+    assert_slice(back.properties->subject, "order.created");
+    assert_slice(back.properties->user_id, "shop");
+    assert_slice(back.properties->app_id, "till");
+    assert_slice(back.properties->exchange, "shop");
+    assert_slice(back.properties->routing_key, "orders.eu");
     assert_slice(back.key, "orders.eu");
-    assert_slice(back.message_id.bytes, "m-1");
+    assert_slice(back.properties->message_id.bytes, "m-1");
     assert_false(back.durable);
     assert_true(back.redelivered);
     assert_int_equal(back.token, 42);
@@ -175,6 +179,7 @@ static void properties_without_a_place(void **state)
     static char longest[256];
     struct mb_arena arena = fresh_arena();
     struct mb_message message = plain();
+    struct mb_properties *properties = message.properties;
     struct mb_outgoing item = to_queue();
     struct mb_message back;
 
@@ -183,14 +188,14 @@ static void properties_without_a_place(void **state)
     message.present = MB_HAS_USER_ID | MB_HAS_REPLY_TO | MB_HAS_TTL | MB_HAS_TO |
                       MB_HAS_EXPIRES_AT | MB_HAS_REPLY_TO_GROUP_ID | MB_HAS_TIMESTAMP |
                       MB_HAS_APP_ID | MB_HAS_SUBJECT;
-    message.user_id = TEXT("somebody");
-    message.reply_to = TEXT("amq.rabbitmq.reply-to");
+    properties->user_id = TEXT("somebody");
+    properties->reply_to = TEXT("amq.rabbitmq.reply-to");
     message.ttl_ms = 1ull << 32;
-    message.to = TEXT("there");
-    message.reply_to_group_id = TEXT("group");
+    properties->to = TEXT("there");
+    properties->reply_to_group_id = TEXT("group");
     message.timestamp_ms = -1;
-    message.app_id = (struct mb_slice){longest, 256};
-    message.subject = (struct mb_slice){longest, 255};
+    properties->app_id = (struct mb_slice){longest, 256};
+    properties->subject = (struct mb_slice){longest, 255};
     back = across(&message, &item, &arena);
     assert_int_equal(back.present, MB_HAS_EXCHANGE | MB_HAS_ROUTING_KEY | MB_HAS_SUBJECT);
     assert_int_equal(back.headers_count, 0);
@@ -235,23 +240,24 @@ static void ids_of_other_types(void **state)
     (void)state;
     memset(longest, 'i', sizeof longest);
     message.present = MB_HAS_MESSAGE_ID | MB_HAS_CORRELATION_ID;
-    message.message_id.kind = MB_ID_UUID;
-    message.message_id.bytes =
+    message.properties->message_id.kind = MB_ID_UUID;
+    message.properties->message_id.bytes =
         TEXT("\x01\x02\x03\x04\x05\x06\x07\x08\x09\x0a\x0b\x0c\x0d\x0e\x0f\x10");
-    message.correlation_id.kind = MB_ID_ULONG;
-    message.correlation_id.number = UINT64_MAX;
+    message.properties->correlation_id.kind = MB_ID_ULONG;
+    message.properties->correlation_id.number = UINT64_MAX;
     back = across(&message, &item, &arena);
-    assert_slice(back.message_id.bytes, "urn:uuid:01020304-0506-0708-090a-0b0c0d0e0f10");
-    assert_slice(back.correlation_id.bytes, "18446744073709551615");
+    assert_slice(back.properties->message_id.bytes,
+                 "urn:uuid:01020304-0506-0708-090a-0b0c0d0e0f10");
+    assert_slice(back.properties->correlation_id.bytes, "18446744073709551615");
 
-    message.message_id.kind = MB_ID_BINARY;
-    message.correlation_id.kind = MB_ID_STRING;
-    message.correlation_id.bytes = (struct mb_slice){longest, sizeof longest};
+    message.properties->message_id.kind = MB_ID_BINARY;
+    message.properties->correlation_id.kind = MB_ID_STRING;
+    message.properties->correlation_id.bytes = (struct mb_slice){longest, sizeof longest};
     back = across(&message, &item, &arena);
-    assert_int_equal(back.message_id.kind, MB_ID_BINARY);
-    assert_int_equal(back.message_id.bytes.size, 16);
-    assert_int_equal(back.correlation_id.kind, MB_ID_STRING);
-    assert_int_equal(back.correlation_id.bytes.size, 300);
+    assert_int_equal(back.properties->message_id.kind, MB_ID_BINARY);
+    assert_int_equal(back.properties->message_id.bytes.size, 16);
+    assert_int_equal(back.properties->correlation_id.kind, MB_ID_STRING);
+    assert_int_equal(back.properties->correlation_id.bytes.size, 300);
     assert_int_equal(find(&back, "x-message-id")->value.type, MB_BINARY);
     assert_int_equal(find(&back, "x-correlation-id")->value.type, MB_STRING);
 }
@@ -286,13 +292,13 @@ static void groups_are_headers_of_jms(void **state)
 
     (void)state;
     message.present = MB_HAS_GROUP_ID | MB_HAS_GROUP_SEQUENCE;
-    message.group_id = TEXT("cart-7");
-    message.group_sequence = 7;
+    message.properties->group_id = TEXT("cart-7");
+    message.properties->group_sequence = 7;
     message.headers = headers;
     message.headers_count = 2;
     back = across(&message, &item, &arena);
-    assert_slice(back.group_id, "cart-7");
-    assert_int_equal(back.group_sequence, 7);
+    assert_slice(back.properties->group_id, "cart-7");
+    assert_int_equal(back.properties->group_sequence, 7);
     assert_int_equal(back.headers_count, 2);
     /* What says otherwise is put right in its place. */
     assert_slice(back.headers[0].name, "JMSXGroupID");
@@ -300,9 +306,9 @@ static void groups_are_headers_of_jms(void **state)
     assert_slice(back.headers[1].name, "JMSXGroupSeq");
 
     message.headers_count = 0;
-    message.group_sequence = UINT32_MAX;
+    message.properties->group_sequence = UINT32_MAX;
     back = across(&message, &item, &arena);
-    assert_true(back.group_sequence == UINT32_MAX);
+    assert_true(back.properties->group_sequence == UINT32_MAX);
     assert_int_equal(find(&back, "JMSXGroupSeq")->value.type, MB_U32);
 }
 
@@ -347,19 +353,19 @@ static void the_key_at_an_exchange(void **state)
     message.present = MB_HAS_KEY;
     message.key = TEXT("order-1");
     back = across(&message, &item, &arena);
-    assert_slice(back.routing_key, "order-1");
+    assert_slice(back.properties->routing_key, "order-1");
     assert_slice(back.key, "order-1");
     assert_int_equal(back.headers_count, 0);
 
     message.key = TEXT("\xff\x00");
     back = across(&message, &item, &arena);
-    assert_slice(back.routing_key, "");
+    assert_slice(back.properties->routing_key, "");
     assert_int_equal(back.key.size, 2);
 
     item.names[AMQP_NAME_ROUTING_KEY] = TEXT("fixed");
     message.key = TEXT("order-1");
     back = across(&message, &item, &arena);
-    assert_slice(back.routing_key, "fixed");
+    assert_slice(back.properties->routing_key, "fixed");
     assert_slice(back.key, "order-1");
     assert_int_equal(find(&back, AMQP_HEADER_KEY)->section, MB_SECTION_BRIDGE);
 }
@@ -400,7 +406,7 @@ static void headers_of_others(void **state)
     message.headers = headers;
     message.headers_count = sizeof headers / sizeof headers[0];
     message.present = MB_HAS_CONTENT_TYPE;
-    message.content_type = TEXT("text/plain");
+    message.properties->content_type = TEXT("text/plain");
     item.message = &message;
     back = across(&message, &item, &arena);
     assert_int_equal(back.headers_count, 5);
@@ -456,10 +462,10 @@ static void bodies_of_other_kinds(void **state)
     message.body_value = (struct mb_value){.type = MB_LIST, .as.items = {list, 2, 0}};
     back = across(&message, &item, &arena);
     assert_slice(back.body, "[1,\"a\"]");
-    assert_slice(back.content_type, "application/json");
+    assert_slice(back.properties->content_type, "application/json");
     message.present = MB_HAS_CONTENT_TYPE;
-    message.content_type = TEXT("text/own");
-    assert_slice(across(&message, &item, &arena).content_type, "text/own");
+    message.properties->content_type = TEXT("text/own");
+    assert_slice(across(&message, &item, &arena).properties->content_type, "text/own");
 }
 
 static void carriers_come_back(void **state)

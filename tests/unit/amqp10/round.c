@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "round.h"
 
+#include <kit/field.h>
 #include <kit/sidecar.h>
 #include <kit/types.h>
 
@@ -106,7 +107,8 @@ static const char *project(struct generator *generator, struct amqp10_encoding *
     *natural = *message;
     if (generator_one_in(generator, 2))
         item.names[1] = generate_text(generator, 20);
-    if (amqp10_project(encoding, &item, message, &scratch, natural, &err) != MB_OK)
+    if (!mb_properties_own(natural, &scratch.arena) ||
+        amqp10_project(encoding, &item, message, &scratch, natural, &err) != MB_OK)
         return "a message has a natural form";
     encoding->to_from_slot = -1; /* it has been set */
     return NULL;

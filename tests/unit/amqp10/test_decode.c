@@ -87,6 +87,7 @@ static void every_property(void **state)
         BYTES(PROPERTIES "\xc0\x40\x0d\xa1\x01m\xa0\x02u\xff\xa1\x01t\xa1\x01s\xa1\x01r\xa1\x01"
                          "c\xa3\x0atext/plain\xa3\x04gzip\x83\0\0\0\0\0\0\0\x05"
                          "\x83\xff\xff\xff\xff\xff\xff\xff\xff\xa1\x01g\x52\x09\xa1\x01h" BODY));
+    const struct mb_properties *properties = message.properties;
 
     (void)state;
     assert_int_equal(message.present, MB_HAS_MESSAGE_ID | MB_HAS_USER_ID | MB_HAS_TO |
@@ -94,21 +95,21 @@ static void every_property(void **state)
                                           MB_HAS_CONTENT_TYPE | MB_HAS_CONTENT_ENCODING |
                                           MB_HAS_EXPIRES_AT | MB_HAS_TIMESTAMP | MB_HAS_GROUP_ID |
                                           MB_HAS_GROUP_SEQUENCE | MB_HAS_REPLY_TO_GROUP_ID);
-    assert_int_equal(message.message_id.kind, MB_ID_STRING);
-    assert_text(message.message_id.bytes, "m");
-    assert_slice(message.user_id, BYTES("u\xff"));
-    assert_text(message.to, "t");
-    assert_text(message.subject, "s");
-    assert_text(message.reply_to, "r");
-    assert_text(message.correlation_id.bytes, "c");
-    assert_text(message.content_type, "text/plain");
-    assert_text(message.content_encoding, "gzip");
+    assert_int_equal(properties->message_id.kind, MB_ID_STRING);
+    assert_text(properties->message_id.bytes, "m");
+    assert_slice(properties->user_id, BYTES("u\xff"));
+    assert_text(properties->to, "t");
+    assert_text(properties->subject, "s");
+    assert_text(properties->reply_to, "r");
+    assert_text(properties->correlation_id.bytes, "c");
+    assert_text(properties->content_type, "text/plain");
+    assert_text(properties->content_encoding, "gzip");
     assert_int_equal(message.expires_at_ms, 5);
     assert_int_equal(message.timestamp_ms, -1);
     assert_int_equal(message.timestamp_kind, MB_TIMESTAMP_CREATE);
-    assert_text(message.group_id, "g");
-    assert_int_equal(message.group_sequence, 9);
-    assert_text(message.reply_to_group_id, "h");
+    assert_text(properties->group_id, "g");
+    assert_int_equal(properties->group_sequence, 9);
+    assert_text(properties->reply_to_group_id, "h");
     assert_int_equal(message.headers_count, 0);
 }
 
@@ -121,22 +122,22 @@ static void ids_of_four_types(void **state)
                                            "0123456789abcdef\x40\x40\x40\x40"
                                            "\x44" BODY));
     assert_int_equal(message.present, MB_HAS_MESSAGE_ID | MB_HAS_CORRELATION_ID);
-    assert_int_equal(message.message_id.kind, MB_ID_UUID);
-    assert_text(message.message_id.bytes, "0123456789abcdef");
-    assert_int_equal(message.correlation_id.kind, MB_ID_ULONG);
-    assert_int_equal(message.correlation_id.number, 0);
+    assert_int_equal(message.properties->message_id.kind, MB_ID_UUID);
+    assert_text(message.properties->message_id.bytes, "0123456789abcdef");
+    assert_int_equal(message.properties->correlation_id.kind, MB_ID_ULONG);
+    assert_int_equal(message.properties->correlation_id.number, 0);
     message =
         decode_good(BYTES(PROPERTIES "\xc0\x0a\x01\x80\xff\xff\xff\xff\xff\xff\xff\xff" BODY));
-    assert_true(message.message_id.number == UINT64_MAX);
+    assert_true(message.properties->message_id.number == UINT64_MAX);
     message =
         decode_good(BYTES(PROPERTIES "\xc0\x0b\x06\xa0\x02\0\xff\x40\x40\x40\x40\xa1\0" BODY));
-    assert_int_equal(message.message_id.kind, MB_ID_BINARY);
-    assert_slice(message.message_id.bytes, BYTES("\0\xff"));
-    assert_int_equal(message.correlation_id.kind, MB_ID_STRING);
-    assert_text(message.correlation_id.bytes, "");
+    assert_int_equal(message.properties->message_id.kind, MB_ID_BINARY);
+    assert_slice(message.properties->message_id.bytes, BYTES("\0\xff"));
+    assert_int_equal(message.properties->correlation_id.kind, MB_ID_STRING);
+    assert_text(message.properties->correlation_id.bytes, "");
     /* A string that is none. */
     message = decode_good(BYTES(PROPERTIES "\xc0\x05\x01\xa1\x02\xc3\x28" BODY));
-    assert_int_equal(message.message_id.kind, MB_ID_BINARY);
+    assert_int_equal(message.properties->message_id.kind, MB_ID_BINARY);
 }
 
 static void sloppy_texts_are_taken(void **state)
@@ -146,9 +147,9 @@ static void sloppy_texts_are_taken(void **state)
 
     (void)state;
     assert_int_equal(message.present, MB_HAS_USER_ID | MB_HAS_TO | MB_HAS_CONTENT_TYPE);
-    assert_text(message.user_id, "u");
-    assert_text(message.to, "t");
-    assert_text(message.content_type, "x");
+    assert_text(message.properties->user_id, "u");
+    assert_text(message.properties->to, "t");
+    assert_text(message.properties->content_type, "x");
 }
 
 /* Annotations, application-properties, footer. */
@@ -432,6 +433,7 @@ static void memory_ends(void **state)
     struct mb_slice cases[] = {
         BYTES(MESSAGE_ANNOTATIONS "\xc1\x05\x02\x44\xa3\x01k" APPLICATION_PROPERTIES
                                   "\xc1\x05\x02\xa1\x01k\x41" DATA "\xa0\x01x" DATA "\xa0\x01x"),
+        BYTES(PROPERTIES "\xc0\x04\x01\xa1\x01m" DATA "\xa0\x01x"),
         BYTES(SEQUENCE "\xc0\x02\x01\x41"),
         BYTES(VALUE "\xc0\x02\x01\x41"),
         BYTES("no message"),

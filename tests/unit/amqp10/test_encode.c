@@ -39,6 +39,7 @@ static struct mb_message message_of(uint32_t present)
     memset(&message, 0, sizeof message);
     message.struct_size = sizeof message;
     message.present = present;
+    message.properties = fresh_properties();
     message.body = BYTES("x");
     return message;
 }
@@ -59,7 +60,7 @@ static void only_what_is_there_is_written(void **state)
     message.priority = 4;
     assert_slice(encode(&message), BYTES(HEADER "\xc0\x04\x02\x40\x50\x04" BODY));
     message.present = MB_HAS_REPLY_TO_GROUP_ID;
-    message.reply_to_group_id = BYTES("h");
+    message.properties->reply_to_group_id = BYTES("h");
     assert_slice(encode(&message), BYTES(PROPERTIES "\xc0\x10\x0d\x40\x40\x40\x40\x40\x40\x40\x40"
                                                     "\x40\x40\x40\x40\xa1\x01h" BODY));
 }
@@ -69,15 +70,17 @@ static void properties_have_their_types(void **state)
     struct mb_message message = message_of(
         MB_HAS_MESSAGE_ID | MB_HAS_USER_ID | MB_HAS_CORRELATION_ID | MB_HAS_CONTENT_TYPE |
         MB_HAS_EXPIRES_AT | MB_HAS_TIMESTAMP | MB_HAS_GROUP_SEQUENCE);
+    struct mb_properties *properties = message.properties;
 
     (void)state;
-    message.message_id = (struct mb_id){.kind = MB_ID_ULONG, .number = 300};
-    message.user_id = BYTES("u");
-    message.correlation_id = (struct mb_id){.kind = MB_ID_UUID, .bytes = BYTES("0123456789abcdef")};
-    message.content_type = BYTES("a/b");
+    properties->message_id = (struct mb_id){.kind = MB_ID_ULONG, .number = 300};
+    properties->user_id = BYTES("u");
+    properties->correlation_id =
+        (struct mb_id){.kind = MB_ID_UUID, .bytes = BYTES("0123456789abcdef")};
+    properties->content_type = BYTES("a/b");
     message.expires_at_ms = 1;
     message.timestamp_ms = -1;
-    message.group_sequence = 7;
+    properties->group_sequence = 7;
     assert_slice(encode(&message),
                  BYTES(PROPERTIES "\xc0\x3c\x0c\x80\0\0\0\0\0\0\x01\x2c\xa0\x01u\x40\x40\x40\x98"
                                   "0123456789abcdef\xa3\x03"
@@ -97,7 +100,7 @@ static void sections_stand_in_their_order(void **state)
 
     (void)state;
     headers[3].name_type = MB_U64;
-    message.subject = BYTES("s");
+    message.properties->subject = BYTES("s");
     message.headers = headers;
     message.headers_count = COUNT_OF(headers);
     assert_slice(encode(&message),
@@ -248,7 +251,7 @@ static void to_by_option_comes_before_verbatim(void **state)
     assert_int_equal(encode_with(&options, &carried, MB_SLICE_NULL, &err), MB_OK);
     assert_slice((struct mb_slice){out.data, out.size}, BYTES(OLD_BARE));
     message.present |= MB_HAS_TO;
-    message.to = BYTES("q");
+    message.properties->to = BYTES("q");
     mb_text_clear(&out);
     assert_int_equal(encode_with(&options, &carried, BYTES("q"), &err), MB_OK);
     assert_slice((struct mb_slice){out.data, out.size}, BYTES(OLD_BARE));
@@ -326,7 +329,7 @@ static void nothing_is_allocated_once_warm(void **state)
     (void)state;
     message.headers = &header;
     message.headers_count = 1;
-    message.message_id.bytes = BYTES("m");
+    message.properties->message_id.bytes = BYTES("m");
     encode(&message);
     data = out.data;
     capacity = out.capacity;

@@ -2,6 +2,8 @@
 /* Envelope → what a reader of AMQP 1.0 sees: the tables of docs/fidelity.md, row by row. */
 #include "wire.h"
 
+#include <kit/field.h>
+
 static struct mb_scratch scratch;
 static struct amqp10_encoding encoding = {.to_from_slot = -1};
 
@@ -12,6 +14,7 @@ static struct mb_message message_of(uint32_t present)
     memset(&message, 0, sizeof message);
     message.struct_size = sizeof message;
     message.present = present;
+    message.properties = fresh_properties();
     message.body = BYTES("body");
     return message;
 }
@@ -24,6 +27,7 @@ static struct mb_message project_named(const struct mb_message *message, struct 
 
     mb_scratch_release(&scratch);
     mb_scratch_init(&scratch, 1u << 20);
+    assert_true(mb_properties_own(&natural, &scratch.arena));
     assert_int_equal(amqp10_project(&encoding, &item, message, &scratch, &natural, &err), MB_OK);
     assert_int_equal(natural.raw_kind, MB_RAW_NONE);
     return natural;
@@ -51,15 +55,17 @@ static void native_properties_stay(void **state)
                       MB_HAS_TIMESTAMP | MB_HAS_TTL | MB_HAS_EXPIRES_AT | MB_HAS_DURABLE |
                       MB_HAS_PRIORITY;
     struct mb_message message = message_of(native);
+    struct mb_properties *properties = message.properties;
     struct mb_message natural;
 
     (void)state;
-    message.message_id = (struct mb_id){.kind = MB_ID_STRING, .bytes = BYTES("")};
-    message.correlation_id = (struct mb_id){.kind = MB_ID_ULONG, .number = UINT64_MAX};
-    message.content_type = BYTES("text/plain");
-    message.content_encoding = BYTES("gzip");
-    message.subject = BYTES("gr\xc3\xbc\xc3\x9f");
-    message.to = message.reply_to = message.group_id = message.reply_to_group_id = BYTES("x");
+    properties->message_id = (struct mb_id){.kind = MB_ID_STRING, .bytes = BYTES("")};
+    properties->correlation_id = (struct mb_id){.kind = MB_ID_ULONG, .number = UINT64_MAX};
+    properties->content_type = BYTES("text/plain");
+    properties->content_encoding = BYTES("gzip");
+    properties->subject = BYTES("gr\xc3\xbc\xc3\x9f");
+    properties->to = properties->reply_to = properties->group_id = properties->reply_to_group_id =
+        BYTES("x");
     message.timestamp_ms = -5;
     message.ttl_ms = UINT32_MAX;
     message.timestamp_kind = MB_TIMESTAMP_CREATE;
@@ -72,10 +78,11 @@ static void native_properties_stay(void **state)
 static void fields_without_a_place_are_left_out(void **state)
 {
     struct mb_message message = message_of(MB_HAS_EXCHANGE | MB_HAS_ROUTING_KEY | MB_HAS_USER_ID);
+    struct mb_properties *properties = message.properties;
     struct mb_message natural;
 
     (void)state;
-    message.exchange = message.routing_key = message.user_id = BYTES("x");
+    properties->exchange = properties->routing_key = properties->user_id = BYTES("x");
     natural = project(&message);
     assert_int_equal(natural.present, 0);
     assert_int_equal(natural.headers_count, 0);
@@ -91,17 +98,18 @@ static void values_that_do_not_fit_are_left_out(void **state)
                    MB_HAS_CORRELATION_ID | MB_HAS_MESSAGE_ID);
 
     (void)state;
-    message.content_type = BYTES("text/pl\xc3\xa4in"); /* a symbol is ASCII */
-    message.subject = BYTES("\xff");
-    message.to = MB_SLICE_NULL; /* null is absent there */
-    message.reply_to = BYTES("\xc3");
+    message.properties->content_type = BYTES("text/pl\xc3\xa4in"); /* a symbol is ASCII */
+    message.properties->subject = BYTES("\xff");
+    message.properties->to = MB_SLICE_NULL; /* null is absent there */
+    message.properties->reply_to = BYTES("\xc3");
     message.ttl_ms = UINT64_C(1) << 32;
-    message.message_id = (struct mb_id){.kind = MB_ID_STRING, .bytes = BYTES("\xff")};
-    message.correlation_id = (struct mb_id){.kind = MB_ID_UUID, .bytes = BYTES("short")};
+    message.properties->message_id = (struct mb_id){.kind = MB_ID_STRING, .bytes = BYTES("\xff")};
+    message.properties->correlation_id =
+        (struct mb_id){.kind = MB_ID_UUID, .bytes = BYTES("short")};
     message = project(&message);
     assert_int_equal(message.present, MB_HAS_MESSAGE_ID | MB_HAS_CORRELATION_ID);
-    assert_int_equal(message.message_id.kind, MB_ID_BINARY);
-    assert_int_equal(message.correlation_id.kind, MB_ID_BINARY);
+    assert_int_equal(message.properties->message_id.kind, MB_ID_BINARY);
+    assert_int_equal(message.properties->correlation_id.kind, MB_ID_BINARY);
 }
 
 static void the_timestamp_is_a_creation_time(void **state)
@@ -140,7 +148,7 @@ static void the_app_id_is_an_application_property(void **state)
     struct mb_message natural;
 
     (void)state;
-    message.app_id = BYTES("shop");
+    message.properties->app_id = BYTES("shop");
     natural = project(&message);
     assert_int_equal(natural.present, 0);
     assert_int_equal(natural.headers_count, 1);
@@ -160,19 +168,19 @@ static void to_and_group_by_option(void **state)
 
     (void)state;
     message.key = BYTES("k");
-    message.to = BYTES("before");
+    message.properties->to = BYTES("before");
     encoding.to_from_slot = 1;
     encoding.group_from_key = true;
     natural = project_named(&message, BYTES("/queues/q"));
-    assert_text(natural.to, "/queues/q");
-    assert_text(natural.group_id, "k");
+    assert_text(natural.properties->to, "/queues/q");
+    assert_text(natural.properties->group_id, "k");
     assert_text(natural.key, "k");
     natural = project(&message);
-    assert_text(natural.to, "before");
+    assert_text(natural.properties->to, "before");
     message.present |= MB_HAS_GROUP_ID;
-    message.group_id = BYTES("g");
+    message.properties->group_id = BYTES("g");
     natural = project(&message);
-    assert_text(natural.group_id, "g");
+    assert_text(natural.properties->group_id, "g");
     message.present = MB_HAS_KEY;
     message.key = BYTES("\xff");
     natural = project(&message);
@@ -393,11 +401,11 @@ static void pairs_are_json(void **state)
     natural = project(&message);
     assert_int_equal(natural.body_kind, MB_BODY_BYTES);
     assert_text(natural.body, "{\"k\":\"v\"}");
-    assert_text(natural.content_type, "application/json");
+    assert_text(natural.properties->content_type, "application/json");
     message.present = MB_HAS_CONTENT_TYPE;
-    message.content_type = BYTES("mine");
+    message.properties->content_type = BYTES("mine");
     natural = project(&message);
-    assert_text(natural.content_type, "mine");
+    assert_text(natural.properties->content_type, "mine");
 }
 
 static void *no_memory(struct mb_arena *arena, size_t size)
@@ -429,9 +437,11 @@ static void memory_ends(void **state)
     message.body_value = array;
     for (size = 0; status == MB_NO_MEMORY && size < sizeof memory; size += 8) {
         struct mb_scratch small = {.arena = {memory, memory + size, no_memory}, .size_max = 1000};
+        struct mb_properties properties = {0};
         struct mb_message natural = message;
         struct mb_error err;
 
+        natural.properties = &properties;
         status = amqp10_project(&encoding, &item, &message, &small, &natural, &err);
     }
     assert_int_equal(status, MB_OK);

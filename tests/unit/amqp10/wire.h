@@ -44,6 +44,15 @@ static inline struct mb_arena *fresh_arena(void)
     return &arena;
 }
 
+/* Empty ones for a message that a test makes; valid until the next ones. */
+static inline struct mb_properties *fresh_properties(void)
+{
+    static struct mb_properties properties;
+
+    memset(&properties, 0, sizeof properties);
+    return &properties;
+}
+
 static inline struct mb_message decode_in(struct mb_slice bytes, struct mb_arena *arena)
 {
     struct mb_message message;

@@ -77,6 +77,8 @@ static enum mb_status trip_project(struct trip *trip, const struct mb_message *m
 
     mb_scratch_reset(&trip->scratch);
     trip->natural = *message;
+    if (!mb_properties_own(&trip->natural, &trip->scratch.arena))
+        return MB_NO_MEMORY;
     return kafka_map_project(&trip->projection, &item, message, &trip->scratch, &trip->natural,
                              &err);
 }
@@ -185,7 +187,7 @@ static void test_headers_both_ways(void **state)
     assert_int_equal(message.headers[3].value.type, MB_NULL);
     /* The last one counts; what is no text, or could harm the message, is no property. */
     assert_int_equal(message.present & MB_FIELDS_PROMOTED, MB_HAS_SUBJECT);
-    assert_slice(message.subject, "last");
+    assert_slice(message.properties->subject, "last");
     assert_int_equal(message.present & MB_HAS_TTL, 0);
 
     assert_int_equal(kafka_map_encode(&carried, &outgoing), MB_OK);
@@ -219,11 +221,11 @@ static void test_all_five_are_promoted(void **state)
     rd_kafka_header_add(headers, "subject", -1, "s", -1);
     assert_int_equal(kafka_map_decode(&record, &arena, &message, &bytes), MB_OK);
     assert_int_equal(message.present & MB_FIELDS_PROMOTED, MB_FIELDS_PROMOTED);
-    assert_slice(message.content_type, "text/plain");
-    assert_slice(message.content_encoding, "gzip");
-    assert_slice(message.message_id.bytes, "m");
-    assert_slice(message.correlation_id.bytes, "c");
-    assert_slice(message.subject, "s");
+    assert_slice(message.properties->content_type, "text/plain");
+    assert_slice(message.properties->content_encoding, "gzip");
+    assert_slice(message.properties->message_id.bytes, "m");
+    assert_slice(message.properties->correlation_id.bytes, "c");
+    assert_slice(message.properties->subject, "s");
     rd_kafka_headers_destroy(headers);
 }
 
@@ -338,10 +340,9 @@ static void test_foreign_carriers_do_not_travel(void **state)
 
 static struct mb_message full_message(void)
 {
-    return (struct mb_message){
-        .present = (MB_HAS_PRIORITY << 1) - 1,
-        .key = text("key"),
-        .body = text("body"),
+    static struct mb_properties properties;
+
+    properties = (struct mb_properties){
         .message_id = {.kind = MB_ID_ULONG, .number = 77},
         .correlation_id = {.kind = MB_ID_UUID, .bytes = {"0123456789abcdef", 16}},
         .content_type = text("text/plain"),
@@ -356,6 +357,12 @@ static struct mb_message full_message(void)
         .app_id = text("app"),
         .exchange = text("shop"),
         .routing_key = text("orders.eu"),
+    };
+    return (struct mb_message){
+        .present = (MB_HAS_PRIORITY << 1) - 1,
+        .key = text("key"),
+        .body = text("body"),
+        .properties = &properties,
         .timestamp_ms = 9000,
         .timestamp_kind = MB_TIMESTAMP_CREATE_SECONDS,
         .ttl_ms = 60000,
@@ -415,8 +422,8 @@ static void test_each_property_has_its_place(void **state)
     assert_int_equal(trip.outgoing.timestamp_ms, 9000);
     assert_int_equal(trip.natural.present, MB_HAS_KEY | MB_HAS_TIMESTAMP | MB_FIELDS_PROMOTED);
     assert_int_equal(trip.natural.timestamp_kind, MB_TIMESTAMP_CREATE);
-    assert_int_equal(trip.natural.message_id.kind, MB_ID_STRING);
-    assert_slice(trip.natural.message_id.bytes, "77");
+    assert_int_equal(trip.natural.properties->message_id.kind, MB_ID_STRING);
+    assert_slice(trip.natural.properties->message_id.bytes, "77");
     trip_end(&trip);
 }
 
@@ -431,7 +438,7 @@ static void test_a_header_that_says_it_is_enough(void **state)
     struct mb_message message = {.headers = headers,
                                  .headers_count = 2,
                                  .present = MB_HAS_CONTENT_TYPE,
-                                 .content_type = text("a"),
+                                 .properties = &(struct mb_properties){.content_type = text("a")},
                                  .body = text("")};
     struct trip trip;
 
@@ -439,10 +446,10 @@ static void test_a_header_that_says_it_is_enough(void **state)
     trip_begin(&trip);
     trip_write(&trip, &message);
     assert_int_equal(headers_count(&trip), 1); /* annotations do not show */
-    message.content_type = text("b");
+    message.properties->content_type = text("b");
     trip_write(&trip, &message);
     assert_int_equal(headers_count(&trip), 2);
-    assert_slice(trip.natural.content_type, "b");
+    assert_slice(trip.natural.properties->content_type, "b");
     trip_end(&trip);
 }
 
@@ -457,7 +464,8 @@ static void test_which_key(void **state)
     trip_write(&trip, &message);
     assert_slice(trip.outgoing.key, "orders.eu"); /* of a named exchange */
     assert_slice(trip.natural.key, "orders.eu");
-    message.exchange = text(""); /* the default one: the routing key is a queue's name */
+    /* The default exchange: the routing key is a queue's name. */
+    message.properties->exchange = text("");
     trip_write(&trip, &message);
     assert_slice(trip.outgoing.key, "g");
     message.present &= ~(uint32_t)MB_HAS_GROUP_ID;
@@ -687,7 +695,7 @@ static void test_each_body(void **state)
             continue;
         assert_header(trip.outgoing.headers, 0, "content-type", "application/json", 16);
         message.present = MB_HAS_CONTENT_TYPE; /* said already: it stays */
-        message.content_type = text("x/y");
+        message.properties = &(struct mb_properties){.content_type = text("x/y")};
         trip_write(&trip, &message);
         assert_int_equal(headers_count(&trip), 1);
         assert_header(trip.outgoing.headers, 0, "content-type", "x/y", 3);

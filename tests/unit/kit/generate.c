@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "generate.h"
 
+#include "kit/field.h"
 #include "kit/flatten.h"
 #include "kit/text.h"
 #include "kit/utf8.h"
@@ -338,31 +339,32 @@ static struct mb_id id(struct generator *generator)
 
 void generate_field(struct generator *generator, struct mb_message *message, unsigned field)
 {
+    struct mb_properties *properties = message->properties;
     struct mb_slice *const slices[FIELDS_COUNT] = {
         [0] = &message->key,
-        [3] = &message->content_type,
-        [4] = &message->content_encoding,
-        [5] = &message->subject,
-        [6] = &message->to,
-        [7] = &message->reply_to,
-        [8] = &message->group_id,
-        [10] = &message->reply_to_group_id,
-        [11] = &message->user_id,
-        [12] = &message->app_id,
-        [13] = &message->exchange,
-        [14] = &message->routing_key,
+        [3] = &properties->content_type,
+        [4] = &properties->content_encoding,
+        [5] = &properties->subject,
+        [6] = &properties->to,
+        [7] = &properties->reply_to,
+        [8] = &properties->group_id,
+        [10] = &properties->reply_to_group_id,
+        [11] = &properties->user_id,
+        [12] = &properties->app_id,
+        [13] = &properties->exchange,
+        [14] = &properties->routing_key,
     };
 
     message->present |= UINT32_C(1) << field;
     switch (UINT32_C(1) << field) {
     case MB_HAS_MESSAGE_ID:
-        message->message_id = id(generator);
+        properties->message_id = id(generator);
         return;
     case MB_HAS_CORRELATION_ID:
-        message->correlation_id = id(generator);
+        properties->correlation_id = id(generator);
         return;
     case MB_HAS_GROUP_SEQUENCE:
-        message->group_sequence = (uint32_t)generate_number(generator, 32);
+        properties->group_sequence = (uint32_t)generate_number(generator, 32);
         return;
     case MB_HAS_TIMESTAMP:
         message->timestamp_ms = signed_number(generator, 64);
@@ -384,6 +386,12 @@ void generate_field(struct generator *generator, struct mb_message *message, uns
         *slices[field] = field_slice(generator);
         return;
     }
+}
+
+static void own_properties(struct generator *generator, struct mb_message *message)
+{
+    if (!mb_properties_own(message, &generator->scratch->arena))
+        abort();
 }
 
 static void multi_data(struct generator *generator, struct mb_message *message)
@@ -450,6 +458,7 @@ void generate_message(struct generator *generator, struct mb_message *ret_messag
 
     memset(ret_message, 0, sizeof *ret_message);
     ret_message->struct_size = sizeof *ret_message;
+    own_properties(generator, ret_message);
     generate_body(generator, ret_message);
     for (unsigned field = 0; field < FIELDS_COUNT; field++) {
         if (generator_one_in(generator, often))
@@ -594,6 +603,7 @@ void generate_natural(struct generator *generator, const struct mb_message *mess
     uint32_t shown = generator_one_in(generator, 4) ? 0 : UINT32_MAX;
 
     *ret_natural = *message;
+    own_properties(generator, ret_natural);
     if (generator_one_in(generator, 2)) {
         shown &= (uint32_t)generate_number(generator, FIELDS_COUNT) | MB_HAS_REPLY_TO;
         if (mb_flatten_headers(message, shown, generator->scratch, ret_natural) != MB_OK)

@@ -42,6 +42,7 @@ struct mb_slice generate_text(struct generator *generator, uint32_t size_max);
 /* depth: how many levels of lists and maps are left. */
 struct mb_value generate_value(struct generator *generator, unsigned depth);
 struct mb_header generate_header(struct generator *generator);
+/* Of a message with properties of its own. */
 void generate_field(struct generator *generator, struct mb_message *message, unsigned field);
 void generate_body(struct generator *generator, struct mb_message *message);
 /* Everything; carriers, path, position and origin excepted. */
@@ -49,7 +50,7 @@ void generate_message(struct generator *generator, struct mb_message *ret_messag
 
 /* What some platform might make of message: fields dropped, changed, shown as headers, values as
  * text or as another type, headers in another order, fewer, in another section, a body that is
- * flat. Shares memory with message. */
+ * flat. Shares memory with message, but has properties of its own. */
 void generate_natural(struct generator *generator, const struct mb_message *message,
                       struct mb_message *ret_natural);
 

@@ -21,6 +21,7 @@ struct bench {
     struct mb_carried carried;
     struct mb_error err;
     struct mb_origin origin;
+    struct mb_properties properties;
     struct mb_message message;
     struct mb_outgoing item;
     uint64_t degraded;
@@ -59,7 +60,7 @@ static enum mb_status project(void *context, const struct mb_outgoing *item,
     assert_int_equal(natural->raw_kind, MB_RAW_NONE);
     natural->present &= ~(uint32_t)MB_HAS_REPLY_TO;
     natural->present |= MB_HAS_EXCHANGE;
-    natural->exchange = MB_SLICE_LITERAL("ours");
+    natural->properties->exchange = MB_SLICE_LITERAL("ours");
     natural->timestamp_ms = message->timestamp_ms / 1000 * 1000;
     return MB_OK;
 }
@@ -81,6 +82,7 @@ static int setup(void **state)
                                        .platform = MB_SLICE_LITERAL("theirs"),
                                        .identity = MB_SLICE_LITERAL("cluster"),
                                        .stream = MB_SLICE_LITERAL("stream")};
+    bench->properties = (struct mb_properties){.reply_to = MB_SLICE_LITERAL("answers")};
     bench->message = (struct mb_message){
         .struct_size = sizeof bench->message,
         .present = MB_HAS_REPLY_TO | MB_HAS_TIMESTAMP,
@@ -90,7 +92,7 @@ static int setup(void **state)
         .raw_kind = MB_RAW_AMQP10_BARE,
         .raw = MB_SLICE_LITERAL("raw"),
         .timestamp_ms = 1700000000123,
-        .reply_to = MB_SLICE_LITERAL("answers"),
+        .properties = &bench->properties,
         .path_count = 1,
         .path = {UINT64_C(0x0102030405060708)},
     };

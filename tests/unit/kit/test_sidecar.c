@@ -60,11 +60,14 @@ static void test_what_makes_a_difference(void **state)
                                       MB_HAS_PRIORITY | MB_HAS_TTL | MB_HAS_EXPIRES_AT |
                                       MB_HAS_GROUP_SEQUENCE | MB_HAS_TO};
     struct mb_message b;
+    struct mb_properties properties;
 
     (void)state;
 #define DIFFERS(change, field)                                                                     \
     do {                                                                                           \
         b = a;                                                                                     \
+        properties = *mb_properties_of(&a);                                                        \
+        b.properties = &properties;                                                                \
         b.change;                                                                                  \
         assert_true(mb_message_difference(&a, &b) == (field));                                     \
         assert_true(mb_message_difference(&b, &a) == (field));                                     \
@@ -72,17 +75,17 @@ static void test_what_makes_a_difference(void **state)
     DIFFERS(timestamp_kind = MB_TIMESTAMP_CREATE_SECONDS, MB_HAS_TIMESTAMP);
     DIFFERS(timestamp_kind = MB_TIMESTAMP_LOG_APPEND, MB_HAS_TIMESTAMP);
     DIFFERS(timestamp_ms = 1, MB_HAS_TIMESTAMP);
-    DIFFERS(message_id.kind = MB_ID_BINARY, MB_HAS_MESSAGE_ID);
-    DIFFERS(message_id.bytes = MB_SLICE_LITERAL(""), MB_HAS_MESSAGE_ID);
-    DIFFERS(message_id.number = 1, 0); /* not of that kind */
-    DIFFERS(correlation_id.number = 1, 0);
+    DIFFERS(properties->message_id.kind = MB_ID_BINARY, MB_HAS_MESSAGE_ID);
+    DIFFERS(properties->message_id.bytes = MB_SLICE_LITERAL(""), MB_HAS_MESSAGE_ID);
+    DIFFERS(properties->message_id.number = 1, 0); /* not of that kind */
+    DIFFERS(properties->correlation_id.number = 1, 0);
     DIFFERS(present |= MB_HAS_CORRELATION_ID, MB_HAS_CORRELATION_ID);
     DIFFERS(durable = true, MB_HAS_DURABLE);
     DIFFERS(priority = 1, MB_HAS_PRIORITY);
     DIFFERS(ttl_ms = UINT64_C(1) << 63, MB_HAS_TTL);
     DIFFERS(expires_at_ms = -1, MB_HAS_EXPIRES_AT);
-    DIFFERS(group_sequence = 1, MB_HAS_GROUP_SEQUENCE);
-    DIFFERS(to = MB_SLICE_LITERAL(""), MB_HAS_TO);
+    DIFFERS(properties->group_sequence = 1, MB_HAS_GROUP_SEQUENCE);
+    DIFFERS(properties->to = MB_SLICE_LITERAL(""), MB_HAS_TO);
     DIFFERS(body = MB_SLICE_LITERAL("b"), MB_LOST_BODY);
     DIFFERS(body = MB_SLICE_LITERAL(""), 0); /* data without bytes is empty */
     DIFFERS(body_kind = MB_BODY_NULL, MB_LOST_BODY);
@@ -148,7 +151,8 @@ static void test_bytes_do_not_change(void **state)
     set_headers(&bench->natural, text, 1);
     bench->natural.present = MB_HAS_DURABLE | MB_HAS_EXCHANGE;
     bench->natural.durable = true;
-    bench->natural.exchange = MB_SLICE_LITERAL("an exchange");
+    bench->natural.properties =
+        &(struct mb_properties){.exchange = MB_SLICE_LITERAL("an exchange")};
     comes_back(bench);
     assert_int_equal(bench->sidecar.size, sizeof expected);
     assert_memory_equal(bench->sidecar.data, expected, sizeof expected);
@@ -170,8 +174,8 @@ static void test_log_to_queue_is_small(void **state)
     bench->natural.timestamp_ms = 1700000000000;
     bench->natural.timestamp_kind = MB_TIMESTAMP_CREATE_SECONDS;
     bench->natural.durable = true;
-    bench->natural.exchange = MB_SLICE_LITERAL("");
-    bench->natural.routing_key = MB_SLICE_LITERAL("a-queue");
+    bench->natural.properties = &(struct mb_properties){.exchange = MB_SLICE_LITERAL(""),
+                                                        .routing_key = MB_SLICE_LITERAL("a-queue")};
     comes_back(bench);
     assert_true(bench->sidecar.size < 24);
 }
@@ -291,7 +295,7 @@ static void test_property_shown_as_header(void **state)
     struct bench *bench = *state;
 
     bench->message.present = MB_HAS_REPLY_TO | MB_HAS_PRIORITY;
-    bench->message.reply_to = MB_SLICE_LITERAL("a queue");
+    bench->message.properties = &(struct mb_properties){.reply_to = MB_SLICE_LITERAL("a queue")};
     bench->message.priority = 4;
     COME_BACK(bench, own, shown, 1 + 5 + 6);
     assert_int_equal(bench->restored.headers_count, 1);
@@ -309,13 +313,15 @@ static void test_header_shown_as_property(void **state)
     struct bench *bench = *state;
 
     bench->message.present = bench->natural.present = MB_HAS_CONTENT_TYPE;
-    bench->message.content_type = MB_SLICE_LITERAL("application/octet-stream");
-    bench->natural.content_type = MB_SLICE_LITERAL("application/octet-stream");
+    bench->message.properties =
+        &(struct mb_properties){.content_type = MB_SLICE_LITERAL("application/octet-stream")};
+    bench->natural.properties =
+        &(struct mb_properties){.content_type = MB_SLICE_LITERAL("application/octet-stream")};
     set_headers(&bench->message, headers, 2);
     set_headers(&bench->natural, headers, 1);
     comes_back(bench);
     assert_true(bench->sidecar.size <= 7);
-    bench->natural.content_type = MB_SLICE_LITERAL("text/plain");
+    bench->natural.properties->content_type = MB_SLICE_LITERAL("text/plain");
     restore(bench);
     assert_true(
         mb_slice_equal(bench->restored.headers[1].value.as.bytes, MB_SLICE_LITERAL("text/plain")));
@@ -329,7 +335,8 @@ static void test_header_shown_as_property_twice(void **state)
     struct bench *bench = *state;
 
     bench->message.present = bench->natural.present = MB_HAS_SUBJECT;
-    bench->message.subject = bench->natural.subject = MB_SLICE_LITERAL("s");
+    bench->message.properties = bench->natural.properties =
+        &(struct mb_properties){.subject = MB_SLICE_LITERAL("s")};
     set_headers(&bench->message, headers, 2);
     comes_back(bench);
 }

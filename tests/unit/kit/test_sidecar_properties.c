@@ -2,6 +2,7 @@
 /* What holds for every message and every form that a platform may give it, by seeded generation. */
 #include "generate.h"
 
+#include "kit/field.h"
 #include "kit/sidecar.h"
 
 #include <setjmp.h>
@@ -150,6 +151,7 @@ static void test_an_edited_property_wins(void **state)
         field = generator_below(&round->generator, FIELDS_COUNT);
         bit = UINT64_C(1) << field;
         edited = round->natural;
+        assert_true(mb_properties_own(&edited, &round->scratch.arena));
         if ((edited.present & bit) != 0 && generator_one_in(&round->generator, 4))
             edited.present &= ~(uint32_t)bit;
         else

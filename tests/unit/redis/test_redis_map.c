@@ -87,20 +87,22 @@ static void test_properties(void **state)
                       MB_HAS_SUBJECT | MB_HAS_REPLY_TO | MB_HAS_USER_ID | MB_HAS_APP_ID |
                       MB_HAS_EXCHANGE | MB_HAS_ROUTING_KEY | MB_HAS_PRIORITY | MB_HAS_TTL |
                       MB_HAS_GROUP_SEQUENCE | MB_HAS_DURABLE | MB_HAS_TO | MB_HAS_EXPIRES_AT;
-    message.message_id = (struct mb_id){.kind = MB_ID_ULONG, .number = 7};
-    message.correlation_id = (struct mb_id){.kind = MB_ID_STRING, .bytes = TEXT("c")};
-    message.content_type = mb_slice_text("text/plain");
-    message.subject = mb_slice_text("s");
-    message.reply_to = mb_slice_text("r");
-    message.user_id = mb_slice_text("u");
-    message.app_id = mb_slice_text("a");
-    message.exchange = mb_slice_text("x");
-    message.routing_key = mb_slice_text("rk");
-    message.to = mb_slice_text("t");
+    message.properties = &(struct mb_properties){
+        .message_id = {.kind = MB_ID_ULONG, .number = 7},
+        .correlation_id = {.kind = MB_ID_STRING, .bytes = TEXT("c")},
+        .content_type = TEXT("text/plain"),
+        .subject = TEXT("s"),
+        .reply_to = TEXT("r"),
+        .user_id = TEXT("u"),
+        .app_id = TEXT("a"),
+        .exchange = TEXT("x"),
+        .routing_key = TEXT("rk"),
+        .to = TEXT("t"),
+        .group_sequence = 9,
+    };
     message.priority = 4;
     message.ttl_ms = 5000;
     message.expires_at_ms = 1700000000000;
-    message.group_sequence = 9;
     message.durable = true;
     assert_string_equal(shown(&message),
                         "body=b message-id=7 correlation-id=c content-type=text/plain subject=s "
@@ -197,7 +199,7 @@ static void test_structured_body(void **state)
     assert_string_equal(shown(&message), "body={\"n\":5} content-type=application/json");
     assert_null(redis_round_trip(&the_round, &message));
     message.present = MB_HAS_CONTENT_TYPE;
-    message.content_type = mb_slice_text("x/y");
+    message.properties = &(struct mb_properties){.content_type = TEXT("x/y")};
     assert_string_equal(shown(&message), "body={\"n\":5} content-type=x/y");
     assert_null(redis_round_trip(&the_round, &message));
 }
