@@ -18,8 +18,8 @@
  * largest thing that ever happened on one of its threads has left there. Resident memory then grows
  * with every fault for days, though nothing is lost. With few heaps what one connection leaves is
  * used by the next. With fewer than a route has threads they wait for each other: the lane frees
- * message by message what the library's threads allocate (Kafka → Kafka, three heaps: the lane slept
- * 4,900 times a second, eight: 1,500).
+ * message by message what the library's threads allocate (Kafka → Kafka, three heaps: the lane
+ * slept 4,900 times a second, eight: 1,500).
  *
  * What Kafka fetches, and the batches that go there, are pieces of a megabyte or two. As mappings
  * of their own each of their pages is a fault, each time anew, and to unmap one halts the other
