@@ -4,18 +4,15 @@
  *
  * The library ends its linger only while somebody waits in rd_kafka_flush: without a time that call
  * is over before the thread of the broker has looked, and with the shortest one, a millisecond, it
- * would hold up the lane. So a thread waits in it, from the first time that it is of use. On a busy
- * machine a millisecond may be over before that thread has run at all: what is still under way then
- * is waited for again, longer.
+ * would hold up the lane. So a thread waits in it, from the first time that it is of use.
  */
 #include "kafka_sink.h"
 
 #include <pthread.h>
 #include <stdlib.h>
 
-#define FLUSH_MS     1
-#define FLUSH_MAX_MS 32
-#define STACK_BYTES  (256u * 1024)
+#define FLUSH_MS    1
+#define STACK_BYTES (256u * 1024)
 
 struct kafka_flusher {
     rd_kafka_t *rk;
@@ -29,26 +26,17 @@ struct kafka_flusher {
 static void *flusher_thread(void *context)
 {
     struct kafka_flusher *flusher = context;
-    int wait_ms = FLUSH_MS;
 
     pthread_mutex_lock(&flusher->mutex);
     while (!flusher->ends) {
-        bool is_over;
-
         if (!flusher->wanted) {
             pthread_cond_wait(&flusher->changed, &flusher->mutex);
             continue;
         }
         flusher->wanted = false;
         pthread_mutex_unlock(&flusher->mutex);
-        is_over = rd_kafka_flush(flusher->rk, wait_ms) == RD_KAFKA_RESP_ERR_NO_ERROR;
+        rd_kafka_flush(flusher->rk, FLUSH_MS);
         pthread_mutex_lock(&flusher->mutex);
-        if (is_over || wait_ms == FLUSH_MAX_MS) {
-            wait_ms = FLUSH_MS;
-        } else {
-            wait_ms *= 2;
-            flusher->wanted = true;
-        }
     }
     pthread_mutex_unlock(&flusher->mutex);
     return NULL;
