@@ -1,5 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Puts what was measured into the page: the block between the marks, and the plots beside it."""
+"""Puts what was measured into the page: the block between the marks, and the plots beside it.
+
+The figures themselves stay in a file beside the page, part by part: a run that measures some parts
+again leaves the others as they were, each with its day and its machine.
+"""
+
+import json
 
 import report as reports
 from plot import bars
@@ -57,12 +63,25 @@ PLOTS = {"pairs": (_pairs, reports.pairs_table), "latency": (_latency, reports.l
                       reports.distance_table)}
 
 
+def joined(kept, report):
+    """What was kept, with the parts of the report in the place of theirs."""
+    both = {**kept, **report}
+    for name in ("rounds", "measured"):
+        both[name] = {**kept.get(name, {}), **report[name]}
+    both["failures"] = [failure for failure in kept.get("failures", [])
+                        if failure["part"] not in report["measured"]] + report["failures"]
+    return both
+
+
 def write(report, path):
-    """path: of a page that has the marks. Its plots go into a folder of its name."""
+    """path: of a page that has the marks. Its figures and its plots go into a file and a folder of its
+    name."""
     page = path.read_text()
     if BEGIN not in page or END not in page:
         raise ValueError(f"{path} lacks the lines {BEGIN} and {END}")
-    folder = path.with_suffix("")
+    folder, figures = path.with_suffix(""), path.with_suffix(".json")
+    report = joined(json.loads(figures.read_text()) if figures.exists() else {}, report)
+    figures.write_text(json.dumps(report, indent=1) + "\n")
     plots = {}
     for part, (plot, table) in PLOTS.items():
         if report.get(part):

@@ -136,13 +136,13 @@ def tables(report):
               ("lanes", lanes_table),
               ("provenance", lambda r: variants_table(r, "provenance", "What an id and a path cost")),
               ("distance", distance_table))
-    return [with_rounds(make(report), report["rounds"][part]) for part, make in makers
-            if report.get(part)]
+    return [with_rounds(make(report), report["rounds"][part], report["measured"][part])
+            for part, make in makers if report.get(part)]
 
 
-def with_rounds(table, rounds):
-    return table._replace(note=f"{table.note} " + (
-        f"Median of {rounds} rounds." if rounds > 1 else "One round."))
+def with_rounds(table, rounds, measured):
+    rounds = f"Median of {rounds} rounds" if rounds > 1 else "One round"
+    return table._replace(note=f"{table.note} {rounds}, {measured}.")
 
 
 # ---- goals --------------------------------------------------------------------------------------
@@ -235,7 +235,7 @@ def text(report):
 
 def markdown(report, plots):
     """plots: {title of a table: path of its plot, as the page refers to it}."""
-    lines = [headline(report) + ".", ""]
+    lines = [f"{', '.join(report['brokers'])}.", ""]
     for table in tables(report):
         lines += [f"### {table.title}", "", table.note, ""]
         if table.title in plots:

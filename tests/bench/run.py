@@ -73,10 +73,14 @@ def parse(arguments):
     add("--kafka", default="3.9.1", metavar="VERSION", help="of the broker (%(default)s)")
     add("--processors", type=int, default=2, help="for all of it together (%(default)s)")
     add("--json", metavar="FILE", help="also write all figures to this file")
-    add("--write", metavar="PAGE", help="put the figures into a page, its plots beside it")
+    add("--write", metavar="PAGE", help="put the figures of these parts into a page; the others "
+        "stay as they are in the file of its name")
     add("--from-json", metavar="FILE", help="measure nothing: show or write what is in this file")
     add("--check", action="store_true", help="exit 1 if a goal is missed")
-    return parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
+    if options.write and options.pair:
+        parser.error("a page has all pairs: --write goes without --pair")
+    return options
 
 
 def hold_processors(number):
@@ -90,6 +94,10 @@ def machine(processors):
     models = [line.partition(":")[2].strip() for line in open("/proc/cpuinfo", encoding="utf-8")
               if line.startswith("model name")]
     return f"{processors} × {models[0] if models else platform.machine()}"
+
+
+def today(report):
+    return f"{time.strftime('%-d %B %Y')}, {report['machine']}"
 
 
 def of_part(part, options):
@@ -124,8 +132,9 @@ def measure_places(options, parts, report, places):
             began = time.monotonic()
             print(f"-- {part}", file=sys.stderr, flush=True)
             report[part], failures = make(places, throughput.cells_of(part, mine), mine)
-            report["failures"] += failures
+            report["failures"] += [{"part": part, **failure} for failure in failures]
             report["rounds"][part] = mine.rounds
+            report["measured"][part] = today(report)
             places.clear()
             print(f"   in {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
             save(options, report)
@@ -133,12 +142,13 @@ def measure_places(options, parts, report, places):
 
 def measure(options):
     report = {"machine": machine(hold_processors(options.processors)), "rounds": {},
-              "load_before": os.getloadavg()[0], "failures": []}
+              "measured": {}, "load_before": os.getloadavg()[0], "failures": []}
     options.peers = options.peers or options.full or "peers" in (options.part or ())
     parts = PARTS if options.full else (*(options.part or USUAL_PARTS),
                                         *(["peers"] if options.peers else []))
     if "core" in parts and (options.part or options.full or not options.pair):
         report["core"] = measure_core()
+        report["measured"]["core"] = today(report)
     if set(parts) == {"core"}:
         return report
     wanted = throughput.chosen(options)

@@ -25,6 +25,7 @@ def figures():
     peer = {**pair(), "what": "Bento strict", "safe": True, "times_rate": 15.0, "times_cpu": 200.0,
             "of_rss": 0.4, "note": ""}
     return {"machine": "2 × a processor", "rounds": dict.fromkeys(PARTS, 3),
+            "measured": dict.fromkeys(PARTS, "1 May 2026, 2 × a processor"),
             "load_before": 0.1, "brokers": ["Kafka 3.9.1"],
             "failures": [], "path": "80 ms", "pairs": [pair(), pair("kafka", "kafka")],
             "sizes": [pair(variant="64 B"), pair(variant="1 MiB", size=1 << 20)],
@@ -77,6 +78,22 @@ def test_the_page_keeps_what_is_around_its_figures(figures, tmp_path):
     for plot in plots:
         assert f"(performance/{plot})" in text
         xml.dom.minidom.parse(str(tmp_path / "performance" / plot))
+
+
+def test_what_is_not_measured_again_stays_on_the_page(figures, tmp_path):
+    path = tmp_path / "performance.md"
+    path.write_text(f"{page.BEGIN}\n{page.END}\n")
+    figures["failures"] = [{"part": "pairs", "what": "redis → kafka", "why": "it failed"},
+                           {"part": "sizes", "what": "kafka → redis", "why": "it failed too"}]
+    page.write(figures, path)
+    page.write({"machine": "another", "brokers": ["Kafka 4.3.1"], "load_before": 0.1, "failures": [],
+                "pairs": [pair("redis", "redis")], "rounds": {"pairs": 5},
+                "measured": {"pairs": "2 May 2026, another"}}, path)
+    text = path.read_text()
+    assert "redis → redis" in text and "kafka → kafka |" not in text
+    assert "Median of 5 rounds, 2 May 2026, another." in text
+    assert "Median of 3 rounds, 1 May 2026, 2 × a processor." in text  # the sizes, and others
+    assert "it failed too" in text and "redis → kafka: it failed" not in text
 
 
 def test_a_page_without_marks_is_refused(figures, tmp_path):
