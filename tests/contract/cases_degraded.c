@@ -11,13 +11,6 @@
 static const struct mb_origin elsewhere = {
     .struct_size = sizeof elsewhere, .partition = -1, .platform = {"elsewhere", 9}};
 
-static void set_text(struct mb_message *message, uint32_t field, struct mb_slice *slice,
-                     const char *text)
-{
-    message->present |= field;
-    *slice = (struct mb_slice){text, strlen(text)};
-}
-
 /* Every property there is, but those that brokers act upon. */
 static struct mb_message *everything_create(void)
 {
@@ -35,13 +28,13 @@ static struct mb_message *everything_create(void)
     message->expires_at_ms = 4102444800000;
     message->priority = 4;
     message->properties = &properties;
-    set_text(message, MB_HAS_CONTENT_TYPE, &properties.content_type, "text/plain");
-    set_text(message, MB_HAS_CONTENT_ENCODING, &properties.content_encoding, "identity");
-    set_text(message, MB_HAS_SUBJECT, &properties.subject, "subject");
-    set_text(message, MB_HAS_REPLY_TO, &properties.reply_to, "answers");
-    set_text(message, MB_HAS_GROUP_ID, &properties.group_id, "group");
-    set_text(message, MB_HAS_REPLY_TO_GROUP_ID, &properties.reply_to_group_id, "groups");
-    set_text(message, MB_HAS_APP_ID, &properties.app_id, "contract");
+    message_set_text(message, MB_HAS_CONTENT_TYPE, &properties.content_type, "text/plain");
+    message_set_text(message, MB_HAS_CONTENT_ENCODING, &properties.content_encoding, "identity");
+    message_set_text(message, MB_HAS_SUBJECT, &properties.subject, "subject");
+    message_set_text(message, MB_HAS_REPLY_TO, &properties.reply_to, "answers");
+    message_set_text(message, MB_HAS_GROUP_ID, &properties.group_id, "group");
+    message_set_text(message, MB_HAS_REPLY_TO_GROUP_ID, &properties.reply_to_group_id, "groups");
+    message_set_text(message, MB_HAS_APP_ID, &properties.app_id, "contract");
     return message;
 }
 

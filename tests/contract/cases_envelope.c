@@ -62,13 +62,6 @@ static void set_headers(struct mb_message *message, const struct mb_header *head
     message->headers_count = (uint32_t)count;
 }
 
-static void set_text(struct mb_message *message, uint32_t field, struct mb_slice *slice,
-                     const char *text)
-{
-    message->present |= field;
-    *slice = (struct mb_slice){text, strlen(text)};
-}
-
 static void set_properties(struct mb_message *message)
 {
     static struct mb_properties properties;
@@ -80,11 +73,11 @@ static void set_properties(struct mb_message *message)
     message->timestamp_ms = 1700000000000;
     message->priority = 4;
     message->properties = &properties;
-    set_text(message, MB_HAS_CONTENT_TYPE, &properties.content_type, "application/json");
-    set_text(message, MB_HAS_CONTENT_ENCODING, &properties.content_encoding, "identity");
-    set_text(message, MB_HAS_REPLY_TO, &properties.reply_to, "answers");
-    set_text(message, MB_HAS_SUBJECT, &properties.subject, "order.created");
-    set_text(message, MB_HAS_APP_ID, &properties.app_id, "contract");
+    message_set_text(message, MB_HAS_CONTENT_TYPE, &properties.content_type, "application/json");
+    message_set_text(message, MB_HAS_CONTENT_ENCODING, &properties.content_encoding, "identity");
+    message_set_text(message, MB_HAS_REPLY_TO, &properties.reply_to, "answers");
+    message_set_text(message, MB_HAS_SUBJECT, &properties.subject, "order.created");
+    message_set_text(message, MB_HAS_APP_ID, &properties.app_id, "contract");
 }
 
 /* NULL: the platform cannot carry that shape. */

@@ -228,6 +228,9 @@ void sink_close(struct tested_sink *sink);
 /* A message with the number in its body and one of KEYS_COUNT keys; freed with message_destroy. */
 struct mb_message *message_create(uint64_t number);
 void message_destroy(struct mb_message *message);
+/* slice is the property of that bit. */
+void message_set_text(struct mb_message *message, uint32_t field, struct mb_slice *slice,
+                      const char *text);
 /* The number of such a message; UINT64_MAX: it is none. */
 uint64_t message_number(const struct mb_message *message);
 

@@ -190,6 +190,13 @@ void message_destroy(struct mb_message *message)
     free(message);
 }
 
+void message_set_text(struct mb_message *message, uint32_t field, struct mb_slice *slice,
+                      const char *text)
+{
+    message->present |= field;
+    *slice = (struct mb_slice){text, strlen(text)};
+}
+
 uint64_t message_number(const struct mb_message *message)
 {
     char text[64];
